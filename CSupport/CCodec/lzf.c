@@ -1,0 +1,89 @@
+#include "ccodec.h"
+
+#include <string.h>
+
+int cc_lzf_decode(const void *input, size_t count, void *output, size_t output_count) {
+    const uint8_t *in = (const uint8_t *)input, *in_end = in + count;
+    uint8_t *start = (uint8_t *)output, *out = start, *out_end = start + output_count;
+    while (in < in_end) {
+        size_t control = *in++;
+        if (control < 32) {
+            size_t run = control + 1;
+            if ((size_t)(in_end - in) < run || (size_t)(out_end - out) < run) return -1;
+            memcpy(out, in, run);
+            in += run;
+            out += run;
+            continue;
+        }
+        size_t run = control >> 5;
+        if (run == 7) {
+            if (in == in_end) return -1;
+            run += *in++;
+        }
+        run += 2;
+        if (in == in_end) return -1;
+        size_t distance = ((control & 31) << 8) + *in++ + 1;
+        if (distance > (size_t)(out - start) || (size_t)(out_end - out) < run) return -1;
+        const uint8_t *from = out - distance;
+        if (distance >= run) {
+            memcpy(out, from, run);
+            out += run;
+        } else {
+            while (run--) *out++ = *from++;
+        }
+    }
+    return out == out_end ? 0 : -1;
+}
+
+enum { LZF_HASH_BITS = 13, LZF_MATCH_MAX = 264, LZF_DISTANCE_MAX = 8192, LZF_LITERALS_MAX = 32 };
+
+static int flush_literals(const uint8_t *from, size_t count, uint8_t **out, uint8_t *end) {
+    while (count) {
+        size_t run = count < LZF_LITERALS_MAX ? count : LZF_LITERALS_MAX;
+        if ((size_t)(end - *out) < run + 1) return -1;
+        *(*out)++ = (uint8_t)(run - 1);
+        memcpy(*out, from, run);
+        *out += run;
+        from += run;
+        count -= run;
+    }
+    return 0;
+}
+
+size_t cc_lzf_encode(const void *input, size_t count, void *output, size_t capacity) {
+    const uint8_t *in = (const uint8_t *)input;
+    uint8_t *out = (uint8_t *)output, *end = out + capacity;
+    uint32_t table[1 << LZF_HASH_BITS];
+    memset(table, 0, sizeof table);
+    size_t position = 0, literals = 0;
+    while (position + 3 <= count) {
+        uint32_t word = (uint32_t)in[position] << 16 | (uint32_t)in[position + 1] << 8 |
+                        in[position + 2];
+        uint32_t hash = (word * 2654435761u) >> (32 - LZF_HASH_BITS);
+        size_t candidate = table[hash];  // one more than the position, 0 = none
+        table[hash] = (uint32_t)(position + 1);
+        if (candidate == 0 || position - (candidate - 1) > LZF_DISTANCE_MAX ||
+            memcmp(in + candidate - 1, in + position, 3) != 0) {
+            position++;
+            continue;
+        }
+        size_t match = candidate - 1, length = 3;
+        while (length < LZF_MATCH_MAX && position + length < count &&
+               in[match + length] == in[position + length])
+            length++;
+        if (flush_literals(in + literals, position - literals, &out, end) < 0) return 0;
+        size_t distance = position - match - 1, coded = length - 2;
+        if (end - out < 3) return 0;
+        if (coded < 7) {
+            *out++ = (uint8_t)(coded << 5 | distance >> 8);
+        } else {
+            *out++ = (uint8_t)(7 << 5 | distance >> 8);
+            *out++ = (uint8_t)(coded - 7);
+        }
+        *out++ = (uint8_t)distance;
+        position += length;
+        literals = position;
+    }
+    if (flush_literals(in + literals, count - literals, &out, end) < 0) return 0;
+    return (size_t)(out - (uint8_t *)output);
+}

@@ -1,0 +1,141 @@
+// Linux calls that Swift's Glibc module does not offer (epoll, eventfd, memfd, affinity,
+// variadic system calls).
+//
+// Every function retries EINTR and returns a value >= 0 on success and -errno on failure, unless
+// its comment says otherwise. None allocates after cp_poller_create.
+//
+// The header includes no system header: Swift's Glibc module is built without _GNU_SOURCE, and two
+// views of one header do not mix.
+#ifndef CPLATFORM_H
+#define CPLATFORM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// ---- reading and writing -------------------------------------------------------------------
+
+long long cp_read(int fd, void *_Nonnull to, size_t count);
+
+// Sends without SIGPIPE; a closed peer is -EPIPE.
+long long cp_send(int fd, const void *_Nonnull from, size_t count);
+
+int cp_close(int fd);
+
+int cp_shutdown_write(int fd);
+
+// ---- polling -------------------------------------------------------------------------------
+
+enum { CP_EVENTS_PER_WAIT = 256 };
+
+// Event flags, as epoll numbers them.
+enum : uint32_t {
+    CP_READABLE = 0x1,
+    CP_WRITABLE = 0x4,
+    CP_ERROR = 0x8,
+    CP_HANGUP = 0x10,
+    CP_PEER_CLOSED = 0x2000,
+};
+
+// An epoll instance and the events of its last wait.
+typedef struct cp_poller cp_poller;
+
+int cp_poller_create(cp_poller *_Nullable *_Nonnull out);
+
+void cp_poller_destroy(cp_poller *_Nonnull poller);
+
+// Registers fd once, edge-triggered, for both directions; token comes back with each event.
+int cp_poller_add(cp_poller *_Nonnull poller, int fd, uint64_t token);
+
+// Waits for events; a negative timeout waits without limit. Returns the number of events.
+int cp_poller_wait(cp_poller *_Nonnull poller, int64_t timeout_nanoseconds);
+
+// index must be below the count that the last wait returned.
+uint64_t cp_poller_token(const cp_poller *_Nonnull poller, int index);
+
+uint32_t cp_poller_flags(const cp_poller *_Nonnull poller, int index);
+
+// ---- sockets -------------------------------------------------------------------------------
+
+// A socket address; the bytes are a sockaddr_storage.
+typedef struct cp_address {
+    _Alignas(8) uint8_t storage[128];
+    uint32_t length;
+} cp_address;
+
+// Looks host up (this may block on DNS). Returns 0, or the positive EAI_ code of getaddrinfo
+// negated and shifted by 1000, so that it cannot be taken for an errno: see cp_resolve_message.
+int cp_resolve(const char *_Nonnull host, uint16_t port, cp_address *_Nonnull out);
+
+const char *_Nonnull cp_resolve_message(int code);
+
+// Starts a non-blocking connection: no delay, keepalive after 10 s, and a connection whose data
+// stays unacknowledged for user_timeout_milliseconds is dropped by the kernel.
+int cp_connect_start(const cp_address *_Nonnull address,
+                                   unsigned user_timeout_milliseconds);
+
+// The pending error of a socket as a positive errno, 0 if there is none, -errno if asking failed.
+int cp_socket_error(int fd);
+
+// A blocking listener on 127.0.0.1; port 0 lets the kernel choose.
+int cp_listen_loopback(uint16_t port);
+
+// The local port of a socket.
+int cp_local_port(int fd);
+
+// Accepts a blocking connection without delay.
+int cp_accept(int listener);
+
+// ---- threads, wake-ups, signals ------------------------------------------------------------
+
+int cp_wakeup_create(void);
+
+int cp_wakeup_signal(int fd);
+
+int cp_wakeup_clear(int fd);
+
+// The n-th CPU (from 0, wrapping) of the process's affinity mask, or -errno.
+int cp_cpu_at(int n);
+
+int cp_cpu_count(void);
+
+// Pins the calling thread to one CPU.
+int cp_pin_thread(int cpu);
+
+// Names the calling thread; at most 15 bytes.
+int cp_name_thread(const char *_Nonnull name);
+
+// Blocks SIGINT and SIGTERM for this thread and those it starts and ignores SIGPIPE and SIGHUP;
+// the returned descriptor becomes readable when a blocked one arrives.
+int cp_signal_descriptor(void);
+
+// The number of the next signal, 0 if none is waiting, or -errno.
+int cp_signal_next(int fd);
+
+// Waits until one of two descriptors is readable (a negative one is left out).
+// Returns bit 0 for the first, bit 1 for the second, 0 after the timeout.
+int cp_wait_two(int first, int second, int timeout_milliseconds);
+
+// ---- clocks --------------------------------------------------------------------------------
+
+int64_t cp_monotonic_nanoseconds(void);
+
+int64_t cp_unix_milliseconds(void);
+
+// CPU time of the whole process, user and system.
+int64_t cp_process_cpu_nanoseconds(void);
+
+// ---- memory --------------------------------------------------------------------------------
+
+// Maps a ring of capacity bytes (a multiple of the page size) twice, back to back, so that any
+// window of at most capacity bytes that starts in the first half is contiguous.
+int cp_ring_map(size_t capacity, void *_Nullable *_Nonnull out);
+
+void cp_ring_unmap(void *_Nonnull base, size_t capacity);
+
+// Grows (or shrinks) an anonymous mapping; base may be NULL for a new one. The mapping may move.
+int cp_region_resize(void *_Nullable base, size_t old_size, size_t new_size,
+                                   void *_Nullable *_Nonnull out);
+
+void cp_region_unmap(void *_Nonnull base, size_t size);
+
+#endif

@@ -1,0 +1,164 @@
+public import Wire
+
+/// Records by what became of them. read = applied + filtered + skipped + failed, always, once
+/// nothing is in flight.
+public struct RecordCounts: Sendable, Equatable {
+    public var read = 0
+    public var applied = 0
+    public var filtered = 0
+    /// Passed over by rule: ghosts, types and commands that the target cannot hold.
+    public var skipped = 0
+    public var failed = 0
+
+    public init() {}
+
+    /// Records whose reply is still awaited.
+    public var pending: Int { read - applied - filtered - skipped - failed }
+}
+
+/// One flow's place in the run.
+public struct FlowProgress: Sendable, Equatable {
+    public enum Phase: UInt8, Sendable {
+        case connecting, snapshot, tail, stable, finished
+    }
+
+    public var phase = Phase.connecting
+    public var bytesRead = 0
+    public var snapshot = RecordCounts()
+    public var journal = RecordCounts()
+    /// LSN of the first record not yet applied; 0 before the flow's JOURNAL_OFFSET.
+    public var appliedLSN: UInt64 = 0
+
+    public init() {}
+}
+
+/// Something the operator should know by name: a failure, or a key to be repaired.
+public struct Finding: Sendable, Equatable {
+    public enum Kind: String, Sendable {
+        /// The target answered with an error, or the value was refused.
+        case failed
+        /// The record lost information on the source's side; the key may differ (protocol.md 6.8).
+        case repair
+        /// The target cannot hold the value; it was left out.
+        case skipped
+    }
+
+    public var kind: Kind
+    public var database: Int
+    /// Printable form of the key.
+    public var key: String
+    public var command: String
+    /// The target's reply, or the reason.
+    public var reason: String
+
+    public init(kind: Kind, database: Int, key: String, command: String, reason: String) {
+        self.kind = kind
+        self.database = database
+        self.key = key
+        self.command = command
+        self.reason = reason
+    }
+}
+
+/// Totals over all flows and what needs a name. A value; safe to read at any time.
+public struct Progress: Sendable {
+    public enum Phase: UInt8, Sendable, Comparable {
+        case connecting, snapshot, tail, stable, stopping, finished
+
+        public static func < (left: Phase, right: Phase) -> Bool {
+            left.rawValue < right.rawValue
+        }
+
+        public var name: String {
+            switch self {
+            case .connecting: "connecting"
+            case .snapshot: "full sync"
+            case .tail: "end of full sync"
+            case .stable: "stable sync"
+            case .stopping: "stopping"
+            case .finished: "finished"
+            }
+        }
+    }
+
+    public var phase = Phase.connecting
+    public var flows: [FlowProgress] = []
+    /// Snapshot entries read per family, indexed by `ValueFamily.rawValue`.
+    public var entriesByFamily = [Int](repeating: 0, count: ValueFamily.allCases.count)
+    /// Snapshot entries of that family left out because the target cannot hold them.
+    public var skippedByFamily = [Int](repeating: 0, count: ValueFamily.allCases.count)
+    public var ghostKeys = 0
+    public var misplacedKeys = 0
+    public var keysToRepair = 0
+    public var memberExpiriesDropped = 0
+    public var stickyFlagsDropped = 0
+    public var memcachedFlagsDropped = 0
+    public var scriptsLoaded = 0
+    /// Keys on the source when the run began, 0 if unknown.
+    public var sourceKeys = 0
+    public var bytesSent = 0
+    /// The first findings of each kind; the counts above are complete.
+    public var findings: [Finding] = []
+
+    public init() {}
+
+    public var snapshot: RecordCounts { sum(\.snapshot) }
+    public var journal: RecordCounts { sum(\.journal) }
+
+    private func sum(_ part: KeyPath<FlowProgress, RecordCounts>) -> RecordCounts {
+        var total = RecordCounts()
+        for flow in flows {
+            total.read += flow[keyPath: part].read
+            total.applied += flow[keyPath: part].applied
+            total.filtered += flow[keyPath: part].filtered
+            total.skipped += flow[keyPath: part].skipped
+            total.failed += flow[keyPath: part].failed
+        }
+        return total
+    }
+}
+
+/// Why a run ended before its job was done. `message` says what failed, why, and what to do.
+public struct RunError: Error, Sendable, Equatable {
+    public enum Kind: Sendable {
+        /// Could not reach a server, or could not log in: exit code 3.
+        case unreachable
+        /// The source or the target refused (version, permission, protocol): exit code 4.
+        case refused
+        /// Lost a connection, or the stream was damaged, after the job began: exit code 1.
+        case interrupted
+    }
+
+    public var kind: Kind
+    public var message: String
+
+    public init(_ kind: Kind, _ message: String) {
+        self.kind = kind
+        self.message = message
+    }
+}
+
+/// How a run ended.
+public struct RunReport: Sendable {
+    public var progress: Progress
+    public var error: RunError?
+    /// True if a stop was asked for before the job was done.
+    public var stopped: Bool
+    /// Release of the source, e.g. `df-v1.40.0`, empty if it did not say.
+    public var sourceVersion: String
+    public var targetVersion: String
+    /// The source's replication id.
+    public var sourceID: String
+
+    public init(
+        progress: Progress, error: RunError?, stopped: Bool, sourceVersion: String = "",
+        targetVersion: String = "", sourceID: String = ""
+    ) {
+        self.progress = progress
+        self.error = error
+        self.stopped = stopped
+        self.sourceVersion = sourceVersion
+        self.targetVersion = targetVersion
+        self.sourceID = sourceID
+    }
+}

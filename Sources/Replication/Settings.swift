@@ -1,0 +1,71 @@
+/// Where a server listens and how to log in.
+public struct Endpoint: Sendable, Equatable, CustomStringConvertible {
+    public var host: String
+    public var port: UInt16
+    /// ACL user; nil means the default user.
+    public var user: String?
+    public var password: String?
+
+    public init(host: String, port: UInt16, user: String? = nil, password: String? = nil) {
+        self.host = host
+        self.port = port
+        self.user = user
+        self.password = password
+    }
+
+    /// `host:port`, never the password.
+    public var description: String {
+        host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+    }
+}
+
+/// What a run does and how. Every size here is fixed for the run; memory follows from them.
+public struct ReplicationSettings: Sendable {
+    public enum Mode: Sendable {
+        /// Snapshot only, up to each flow's offset.
+        case migrate
+        /// Snapshot, then live until stopped.
+        case replicate
+    }
+
+    /// How snapshot entries are written.
+    public enum WriteMethod: String, Sendable, CaseIterable {
+        /// RESTORE for every collection that the target can load, else commands.
+        case automatic = "auto"
+        /// RESTORE wherever the target can load the encoding, strings included.
+        case restore
+        /// Native commands for every core type.
+        case commands
+    }
+
+    public var mode: Mode
+    public var source: Endpoint
+    public var target: Endpoint
+    /// Name of the run, shown in CLIENT LIST of both servers.
+    public var taskName: String
+    /// Directory for reports; created if missing. Nil writes none.
+    public var stateDirectory: String?
+    /// Reactor threads; nil means one per flow up to the CPUs available.
+    public var cores: Int?
+    public var writeMethod: WriteMethod
+    /// Receive buffer of one flow, a power of two.
+    public var flowRingBytes: Int
+    /// Send buffer of one target connection, a power of two.
+    public var targetRingBytes: Int
+    /// Values above this many encoded bytes are refused by name.
+    public var valueBytesLimit: Int
+    /// The LSNs of a stored position, one per flow: ask for the journal from there instead of a
+    /// full sync.
+    public var resumeLSNs: [UInt64]?
+
+    public init(mode: Mode, source: Endpoint, target: Endpoint) {
+        self.mode = mode
+        self.source = source
+        self.target = target
+        taskName = "df2redis"
+        writeMethod = .automatic
+        flowRingBytes = 1 << 20
+        targetRingBytes = 4 << 20
+        valueBytesLimit = 512 << 20
+    }
+}

@@ -1,4 +1,4 @@
-public import Wire
+internal import Wire
 
 /// Records by what became of them. read = applied + filtered + skipped + failed, always, once
 /// nothing is in flight.

@@ -99,6 +99,12 @@ public final class Reactor {
         dirtyList.append(socket)
     }
 
+    /// Sends now what the kernel takes, ahead of the end of the turn.
+    public func flushNow(_ socket: Socket) {
+        socket.flush()
+        if socket.failure != nil { failedList.append(socket) }
+    }
+
     /// Ends a pause: the owner is asked again next turn, even without news from the peer.
     public func resume(_ socket: Socket) {
         socket.isPaused = false

@@ -47,7 +47,8 @@ public final class Socket {
     public internal(set) var state = State.connecting
     /// Bytes received and not consumed.
     public var input: MirroredRing
-    /// Bytes to send. They stay until their owner consumes them: see `sentPosition`.
+    /// Bytes to send. Sent ones leave it, unless the socket was made to keep them: then their owner
+    /// consumes them, up to `sentPosition` at most.
     public var output: MirroredRing
     /// Absolute position in `output` up to which everything was handed to the kernel.
     public internal(set) var sentPosition = 0
@@ -58,6 +59,7 @@ public final class Socket {
     /// The owner stops reading while it cannot take more; see `Reactor.resume`.
     public var isPaused = false
 
+    private let keepsSentOutput: Bool
     let transport: Transport
     var slot = -1
     var generation: UInt32 = 0
@@ -75,8 +77,9 @@ public final class Socket {
     ///     connection.
     public init(
         connectingTo address: cp_address, role: UInt32, inputBytes: Int, outputBytes: Int,
-        silenceLimitMilliseconds: UInt32 = 15_000
+        keepsSentOutput: Bool = false, silenceLimitMilliseconds: UInt32 = 15_000
     ) throws(SystemError) {
+        self.keepsSentOutput = keepsSentOutput
         input = try MirroredRing(capacity: inputBytes)
         output = try MirroredRing(capacity: outputBytes)
         self.role = role
@@ -128,6 +131,7 @@ public final class Socket {
             switch transport.write(from: output, at: sentPosition) {
             case .moved(let count):
                 sentPosition += count
+                if !keepsSentOutput { output.consume(to: sentPosition) }
             case .wantsRead, .wantsWrite:
                 isWritable = false
             case .endOfStream:

@@ -15,7 +15,9 @@ public struct RESPReply {
 }
 
 /// Bytes that are no RESP2 reply: the connection is out of step and must be dropped.
-public struct RESPError: Error {}
+public struct RESPError: Error {
+    public init() {}
+}
 
 /// Finds the end of one reply after another in a stream of RESP2 replies.
 ///

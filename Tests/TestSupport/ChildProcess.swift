@@ -4,11 +4,9 @@ import Foundation
 /// open by another child. It is killed when the last reference goes; should the test itself be
 /// killed, `Tests/run` ends it by the file `pid` in its directory.
 public final class ChildProcess: @unchecked Sendable {
-    // Sendable: `process` is set up before it runs and then only asked for its id; `ended` is
-    // guarded by `condition`.
+    // Sendable: `process` is set up before it runs and then only asked for its id and its end.
     private let process = Process()
-    private let condition = NSCondition()
-    private var ended = false
+    private let end = ProcessEnd()
     private let directory: TemporaryDirectory
 
     /// How a process ended.
@@ -33,12 +31,8 @@ public final class ChildProcess: @unchecked Sendable {
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = try Self.create(directory.file("output"))
         process.standardError = try Self.create(directory.file("error"))
-        process.terminationHandler = { [condition, weak self] _ in
-            condition.lock()
-            self?.ended = true
-            condition.broadcast()
-            condition.unlock()
-        }
+        // Not self: the last reference must not go on the thread that calls the handler.
+        process.terminationHandler = { [end] _ in end.announce() }
         try process.run()
         let pid = Data("\(process.processIdentifier)\n".utf8)
         try pid.write(to: URL(fileURLWithPath: directory.file("pid")))
@@ -48,35 +42,27 @@ public final class ChildProcess: @unchecked Sendable {
 
     public var processIdentifier: Int32 { process.processIdentifier }
 
-    public var isRunning: Bool {
-        condition.withLock { !ended }
-    }
+    public var isRunning: Bool { !end.hasCome }
 
     /// Sends a signal; nothing happens if the process has ended.
     public func signal(_ number: Int32) {
-        condition.withLock {
-            if !ended { _ = Glibc.kill(process.processIdentifier, number) }
-        }
+        let identifier = process.processIdentifier
+        // 0, which would be our own group, if it was never started.
+        if identifier > 0, isRunning { _ = Glibc.kill(identifier, number) }
     }
 
     /// Ends the process at once and waits until it has gone.
     public func kill() {
+        guard process.processIdentifier > 0 else { return }
         signal(SIGKILL)
-        process.waitUntilExit()
+        _ = end.wait(timeoutSeconds: 30)
     }
 
     /// Waits for the end of the process.
     /// - Throws: `TestSupportError` with what it printed if that takes longer than
     ///   `timeoutSeconds`; the process is killed then.
     public func waitForEnd(timeoutSeconds: Double) throws -> Outcome {
-        let deadline = Date(timeIntervalSinceNow: timeoutSeconds)
-        let inTime = condition.withLock {
-            while !ended {
-                if !condition.wait(until: deadline) { return ended }
-            }
-            return true
-        }
-        guard inTime else {
+        guard end.wait(timeoutSeconds: timeoutSeconds) else {
             kill()
             throw TestSupportError(
                 """
@@ -107,6 +93,33 @@ public final class ChildProcess: @unchecked Sendable {
 
     private static func bytes(_ path: String) -> [UInt8] {
         FileManager.default.contents(atPath: path).map { Array($0) } ?? []
+    }
+}
+
+/// Says to other threads that a process has ended.
+private final class ProcessEnd: @unchecked Sendable {
+    // Sendable: `come` is guarded by `condition`.
+    private let condition = NSCondition()
+    private var come = false
+
+    var hasCome: Bool { condition.withLock { come } }
+
+    func announce() {
+        condition.withLock {
+            come = true
+            condition.broadcast()
+        }
+    }
+
+    /// False if it has not come in time.
+    func wait(timeoutSeconds: Double) -> Bool {
+        let deadline = Date(timeIntervalSinceNow: timeoutSeconds)
+        return condition.withLock {
+            while !come {
+                if !condition.wait(until: deadline) { return come }
+            }
+            return true
+        }
     }
 }
 

@@ -49,6 +49,9 @@ public struct EntryWriter: ~Copyable {
         streams = try StreamBuilder(knowsEntriesRead: version.knowsEntriesRead)
     }
 
+    /// Element expiries that native commands of this target cannot set.
+    public var memberExpiriesDropped: Int { collections.memberExpiriesDropped }
+
     /// Pending entries whose message is deleted: no command can create them (protocol.md 3.9.7).
     public var pendingEntriesDropped: Int { streams.pendingEntriesDropped }
 
@@ -72,19 +75,16 @@ public struct EntryWriter: ~Copyable {
         }
         var loading = version.loading(of: entry.type)
         guard loading != .impossible else { return .impossible }
-        let structure: ContainerCheck.Structure
+        let verdict: ContainerCheck.Verdict
         do {
-            structure = try check.check(type: entry.type, value: entry.value)
+            verdict = try check.check(type: entry.type, value: entry.value)
         } catch {
             return .damaged(error)
         }
-        if structure.isEmpty {
+        if verdict.isEmpty {
             return try delete(entry, place, target) ? .sent : .blocked
         }
-        if method == .commands { loading = .commands }
-        if loading == .verbatimIfSound {
-            loading = structure.isVerbatimLoadable ? .verbatim : .commands
-        }
+        if method == .commands || !verdict.isVerbatimLoadable { loading = .commands }
         switch loading {
         case .verbatim:
             return try restore(entry, entry.type, entry.value, place, target)
@@ -164,11 +164,11 @@ public struct EntryWriter: ~Copyable {
         target.argument(
             decimal: entry.expiryMilliseconds == 0 ? 0 : max(1, entry.expiryMilliseconds))
         target.argumentHead(size: size)
-        let trailer = DumpPayload.trailer(type: type, value: value)
+        let footer = DumpPayload.footer(type: type, value: value)
         target.little(type.rawValue)
         target.raw(value)
-        target.little(trailer.version)
-        target.little(trailer.crc)
+        target.little(footer.version)
+        target.little(footer.checksum)
         target.lineEnd()
         target.argument("REPLACE")
         if entry.expiryMilliseconds != 0 { target.argument("ABSTTL") }

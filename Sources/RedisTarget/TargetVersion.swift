@@ -63,10 +63,9 @@ public struct TargetVersion: Sendable, Equatable, CustomStringConvertible {
     /// How a value of `type` gets into this target (protocol.md 3.11).
     public func loading(of type: ValueType) -> Loading {
         switch type {
-        case .string, .set, .hash, .zset2, .setIntset, .zsetZiplist, .hashZiplist:
+        case .string, .set, .hash, .zset2, .setIntset, .zsetZiplist, .hashZiplist,
+            .listQuicklist:
             .verbatim
-        case .listQuicklist:
-            .verbatimIfSound
         case .hashListpack, .zsetListpack, .listQuicklist2:
             isAtLeast(7, 0) ? .verbatim : .commands
         case .setListpack:
@@ -89,8 +88,6 @@ public struct TargetVersion: Sendable, Equatable, CustomStringConvertible {
     public enum Loading: Equatable, Sendable {
         /// RESTORE takes the bytes as they came.
         case verbatim
-        /// RESTORE takes them if every node is of a form that Redis knows (protocol.md 3.9.3).
-        case verbatimIfSound
         /// RESTORE takes a rewritten value.
         case rewritten(ValueType)
         /// Only native commands can build it.

@@ -34,62 +34,42 @@ struct CollectionBuilder: ~Copyable {
     /// Goes on until all is written (true) or the pipeline has no room (false).
     mutating func advance(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
-    ) throws(SystemError) -> Bool {
+    ) throws(DecodeError) -> Bool {
         while true {
             switch stage {
             case .open:
                 guard try place.openTransaction(entry, target) else { return false }
                 stage = .elements
             case .elements:
-                do throws(ChunkError) {
-                    guard let more = try writeChunk(entry, place, target) else { return false }
-                    if !more { stage = .close }
-                } catch {
-                    switch error {
-                    case .system(let error): throw error
-                    // The structure was checked before the transaction was opened.
-                    case .decoding(let error):
-                        preconditionFailure("a checked value does not read: \(error.reason)")
-                    }
-                }
+                guard let more = try writeChunk(entry, place, target) else { return false }
+                if !more { stage = .close }
             case .close:
                 return try place.closeTransaction(entry, target)
             }
         }
     }
 
-    private enum ChunkError: Error {
-        case system(SystemError)
-        case decoding(DecodeError)
-    }
-
     /// Writes one command; nil if there is no room, false if no elements were left.
     private mutating func writeChunk(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
-    ) throws(ChunkError) -> Bool? {
+    ) throws(DecodeError) -> Bool? {
         let start = reader.mark
         let family = entry.type.family
         let (elements, bytes) = try measure(family)
         guard elements > 0 else { return false }
-        try rewind(to: start)
-        let opened: Bool
-        do throws(SystemError) {
-            opened = try target.begin(
+        try reader.rewind(to: start)
+        guard
+            try target.begin(
                 flow: place.flow, database: entry.database,
                 bytes: bytes + entry.key.count + TargetConnection.argumentBytes(8) * 2)
-        } catch {
-            throw .system(error)
-        }
-        guard opened else {
-            return nil
-        }
+        else { return nil }
         let perElement = family == .hash || family == .zset ? 2 : 1
         target.header(arguments: 2 + elements * perElement)
         target.argument(CollectionBuilder.command(family))
         target.argument(entry.key)
         var written = 0
         while written < elements {
-            guard let element = try next() else { break }
+            guard let element = try reader.next() else { break }
             guard isAlive(element) else { continue }
             written += 1
             if element.expiryMilliseconds != 0 { memberExpiriesDropped += 1 }
@@ -105,11 +85,11 @@ struct CollectionBuilder: ~Copyable {
     /// Counts the living elements of the next chunk and the bytes they take as arguments.
     private mutating func measure(
         _ family: ValueFamily
-    ) throws(ChunkError) -> (elements: Int, bytes: Int) {
+    ) throws(DecodeError) -> (elements: Int, bytes: Int) {
         var elements = 0
         var bytes = 0
         while elements < EntryWriter.chunkElements, bytes < EntryWriter.chunkBytes {
-            guard let element = try next() else { break }
+            guard let element = try reader.next() else { break }
             guard isAlive(element) else { continue }
             elements += 1
             bytes += TargetConnection.argumentBytes(element.member.count)
@@ -126,23 +106,7 @@ struct CollectionBuilder: ~Copyable {
         element.expiryMilliseconds == 0 || element.expiryMilliseconds > unixMilliseconds
     }
 
-    private mutating func next() throws(ChunkError) -> ValueElement? {
-        do throws(DecodeError) {
-            return try reader.next()
-        } catch {
-            throw .decoding(error)
-        }
-    }
-
-    private mutating func rewind(to mark: ValueReader.Mark) throws(ChunkError) {
-        do throws(DecodeError) {
-            try reader.rewind(to: mark)
-        } catch {
-            throw .decoding(error)
-        }
-    }
-
-    private static func command(_ family: ValueFamily) -> StaticString {
+    private static func command(_ family: ValueFamily) -> ByteView {
         switch family {
         case .list: "RPUSH"
         case .set: "SADD"

@@ -9,8 +9,6 @@ public enum EntryOutcome {
     case blocked
     /// The target has no such type.
     case impossible
-    /// The value's structure is inconsistent; nothing was sent.
-    case damaged(DecodeError)
 }
 
 /// Turns snapshot entries into commands for one Redis. A baseline always replaces: SET, RESTORE with
@@ -41,12 +39,17 @@ public struct EntryWriter: ~Copyable {
     private var buildingFlow = -1
 
     public init(version: TargetVersion, method: Method) throws(SystemError) {
+        // All first: a struct that owns memory cannot be left half made.
+        let check = try ContainerCheck()
+        let rewritten = try RegionBuffer(capacity: 64 << 10)
+        let collections = try CollectionBuilder()
+        let streams = try StreamBuilder(knowsEntriesRead: version.knowsEntriesRead)
         self.version = version
         self.method = method
-        check = try ContainerCheck()
-        rewritten = try RegionBuffer(capacity: 64 << 10)
-        collections = try CollectionBuilder()
-        streams = try StreamBuilder(knowsEntriesRead: version.knowsEntriesRead)
+        self.check = check
+        self.rewritten = rewritten
+        self.collections = collections
+        self.streams = streams
     }
 
     /// Element expiries that native commands of this target cannot set.
@@ -55,7 +58,7 @@ public struct EntryWriter: ~Copyable {
     /// Pending entries whose message is deleted: no command can create them (protocol.md 3.9.7).
     public var pendingEntriesDropped: Int { streams.pendingEntriesDropped }
 
-    /// Writes one entry.
+    /// Writes one entry. Throws if the value's structure is inconsistent or memory ran out.
     /// - Parameters:
     ///   - kind: what its last command is marked as: `.entry` or `.journal`.
     ///   - nextLSN: the LSN after the record, 0 in the snapshot.
@@ -63,7 +66,7 @@ public struct EntryWriter: ~Copyable {
     public mutating func write(
         _ entry: SnapshotEntry, flow: Int, as kind: CommandKind, nextLSN: UInt64,
         unixMilliseconds: Int64, to target: TargetConnection
-    ) throws(SystemError) -> EntryOutcome {
+    ) throws(DecodeError) -> EntryOutcome {
         let place = EntryPlace(
             flow: flow, kind: kind, nextLSN: nextLSN, unixMilliseconds: unixMilliseconds)
         if buildingFlow >= 0 {
@@ -75,12 +78,7 @@ public struct EntryWriter: ~Copyable {
         }
         var loading = version.loading(of: entry.type)
         guard loading != .impossible else { return .impossible }
-        let verdict: ContainerCheck.Verdict
-        do {
-            verdict = try check.check(type: entry.type, value: entry.value)
-        } catch {
-            return .damaged(error)
-        }
+        let verdict = try check.check(type: entry.type, value: entry.value)
         if verdict.isEmpty {
             return try delete(entry, place, target) ? .sent : .blocked
         }
@@ -89,13 +87,8 @@ public struct EntryWriter: ~Copyable {
         case .verbatim:
             return try restore(entry, entry.type, entry.value, place, target)
         case .rewritten(let type):
-            do {
-                rewritten.clear()
-                try StreamRewriter.rewrite(
-                    entry.value, from: entry.type, to: type, into: &rewritten)
-            } catch {
-                return .damaged(error)
-            }
+            rewritten.clear()
+            try StreamRewriter.rewrite(entry.value, from: entry.type, to: type, into: &rewritten)
             return try restore(entry, type, rewritten.view, place, target)
         default:
             return try build(entry, place, target)
@@ -106,19 +99,13 @@ public struct EntryWriter: ~Copyable {
 
     private func writeString(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
-    ) throws(SystemError) -> EntryOutcome {
+    ) throws(DecodeError) -> EntryOutcome {
         if method == .restore {
             return try restore(entry, .string, entry.value, place, target)
         }
         var cursor = Cursor(entry.value)
-        let value: WireString
-        do {
-            guard let string = try cursor.string(), cursor.remaining == 0 else {
-                return .damaged(DecodeError(.badString))
-            }
-            value = string
-        } catch {
-            return .damaged(error)
+        guard let value = try cursor.string(), cursor.remaining == 0 else {
+            throw DecodeError(.badString)
         }
         let size = value.decodedCount
         let bytes = entry.key.count + size + TargetConnection.argumentBytes(20) * 5
@@ -137,7 +124,7 @@ public struct EntryWriter: ~Copyable {
             target.argumentHead(size: size)
             guard target.raw(lzf: compressed, originalCount: originalCount) else {
                 target.abandon()
-                return .damaged(DecodeError(.damagedCompression))
+                throw DecodeError(.damagedCompression)
             }
             target.lineEnd()
         }
@@ -152,7 +139,7 @@ public struct EntryWriter: ~Copyable {
     private func restore(
         _ entry: SnapshotEntry, _ type: ValueType, _ value: ByteView, _ place: EntryPlace,
         _ target: TargetConnection
-    ) throws(SystemError) -> EntryOutcome {
+    ) throws(DecodeError) -> EntryOutcome {
         let size = DumpPayload.byteCount(valueCount: value.count)
         let bytes = entry.key.count + size + TargetConnection.argumentBytes(20) * 6
         guard try target.begin(flow: place.flow, database: entry.database, bytes: bytes) else {
@@ -178,7 +165,7 @@ public struct EntryWriter: ~Copyable {
 
     private func delete(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
-    ) throws(SystemError) -> Bool {
+    ) throws(DecodeError) -> Bool {
         let bytes = entry.key.count + TargetConnection.argumentBytes(8) * 2
         guard try target.begin(flow: place.flow, database: entry.database, bytes: bytes) else {
             return false
@@ -194,19 +181,14 @@ public struct EntryWriter: ~Copyable {
 
     private mutating func build(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
-    ) throws(SystemError) -> EntryOutcome {
+    ) throws(DecodeError) -> EntryOutcome {
         guard target.claim(flow: place.flow) else { return .blocked }
         let isStream = entry.type.family == .stream
         if buildingFlow < 0 {
-            do {
-                if isStream {
-                    try streams.open(entry)
-                } else {
-                    try collections.open(entry, unixMilliseconds: place.unixMilliseconds)
-                }
-            } catch {
-                target.releaseClaim(flow: place.flow)
-                return .damaged(error)
+            if isStream {
+                try streams.open(entry)
+            } else {
+                try collections.open(entry, unixMilliseconds: place.unixMilliseconds)
             }
             buildingFlow = place.flow
         }
@@ -243,7 +225,7 @@ struct EntryPlace {
     /// MULTI and DEL, together.
     func openTransaction(
         _ entry: SnapshotEntry, _ target: TargetConnection
-    ) throws(SystemError) -> Bool {
+    ) throws(DecodeError) -> Bool {
         let bytes = entry.key.count + TargetConnection.argumentBytes(8) * 3
         guard
             try target.begin(flow: flow, database: entry.database, bytes: bytes, commands: 2)
@@ -261,7 +243,7 @@ struct EntryPlace {
     /// PEXPIREAT if the entry expires, and EXEC, together.
     func closeTransaction(
         _ entry: SnapshotEntry, _ target: TargetConnection
-    ) throws(SystemError) -> Bool {
+    ) throws(DecodeError) -> Bool {
         let bytes = entry.key.count + TargetConnection.argumentBytes(20) * 4
         guard
             try target.begin(flow: flow, database: entry.database, bytes: bytes, commands: 2)

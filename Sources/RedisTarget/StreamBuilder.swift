@@ -46,64 +46,41 @@ struct StreamBuilder: ~Copyable {
     /// Goes on until all is written (true) or the pipeline has no room (false).
     mutating func advance(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
-    ) throws(SystemError) -> Bool {
-        do throws(StepError) {
-            while true {
-                if stage == .close { break }
-                guard try step(entry, place, target) else { return false }
-            }
-        } catch {
-            switch error {
-            case .system(let error): throw error
-            // The structure was checked before the transaction was opened.
-            case .decoding(let error):
-                preconditionFailure("a checked stream does not read: \(error.reason)")
-            }
+    ) throws(DecodeError) -> Bool {
+        while stage != .close {
+            guard try step(entry, place, target) else { return false }
         }
         return try place.closeTransaction(entry, target)
-    }
-
-    private enum StepError: Error {
-        case system(SystemError)
-        case decoding(DecodeError)
     }
 
     /// Writes the next command and moves on; false if there is no room.
     private mutating func step(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
-    ) throws(StepError) -> Bool {
-        do {
-            switch stage {
-            case .open:
-                guard try place.openTransaction(entry, target) else { return false }
-                stage = .entries
-            case .entries:
-                return try add(entry, place, target)
-            case .identity:
-                return try identify(entry, place, target)
-            case .groups:
-                return try makeGroup(entry, place, target)
-            case .consumers:
-                return try makeConsumer(entry, place, target)
-            case .pending:
-                return try claim(entry, place, target)
-            case .close:
-                break
-            }
+    ) throws(DecodeError) -> Bool {
+        switch stage {
+        case .open:
+            guard try place.openTransaction(entry, target) else { return false }
+            stage = .entries
             return true
-        } catch let error as SystemError {
-            throw .system(error)
-        } catch let error as DecodeError {
-            throw .decoding(error)
-        } catch {
-            preconditionFailure("no other error is thrown here")
+        case .entries:
+            return try add(entry, place, target)
+        case .identity:
+            return try identify(entry, place, target)
+        case .groups:
+            return try makeGroup(entry, place, target)
+        case .consumers:
+            return try makeConsumer(entry, place, target)
+        case .pending:
+            return try claim(entry, place, target)
+        case .close:
+            return true
         }
     }
 
     // XADD key id field value ...
     private mutating func add(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
-    ) throws -> Bool {
+    ) throws(DecodeError) -> Bool {
         let start = reader.mark
         guard let message = try reader.nextEntry() else {
             stage = .identity
@@ -135,7 +112,7 @@ struct StreamBuilder: ~Copyable {
     // XSETID key last [ENTRIESADDED n MAXDELETEDID id]
     private mutating func identify(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
-    ) throws -> Bool {
+    ) throws(DecodeError) -> Bool {
         let metadata = reader.metadata
         let isEmpty = metadata.length == 0
         let bytes =
@@ -179,7 +156,7 @@ struct StreamBuilder: ~Copyable {
     // XGROUP CREATE key group last [ENTRIESREAD n]
     private mutating func makeGroup(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
-    ) throws -> Bool {
+    ) throws(DecodeError) -> Bool {
         let start = reader.mark
         guard let next = try reader.nextGroup() else {
             stage = .close
@@ -204,8 +181,7 @@ struct StreamBuilder: ~Copyable {
             target.argument(decimal: next.entriesRead)
         }
         place.endPart(entry, target)
-        group.clear()
-        try group.append(next.name)
+        try StreamBuilder.keep(next.name, in: &group)
         stage = .consumers
         return true
     }
@@ -213,7 +189,7 @@ struct StreamBuilder: ~Copyable {
     // XGROUP CREATECONSUMER key group consumer
     private mutating func makeConsumer(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
-    ) throws -> Bool {
+    ) throws(DecodeError) -> Bool {
         let start = reader.mark
         guard let next = try reader.nextConsumer() else {
             stage = .groups
@@ -233,8 +209,7 @@ struct StreamBuilder: ~Copyable {
         target.argument(group.view)
         target.argument(next.name)
         place.endPart(entry, target)
-        consumer.clear()
-        try consumer.append(next.name)
+        try StreamBuilder.keep(next.name, in: &consumer)
         stage = .pending
         return true
     }
@@ -242,7 +217,7 @@ struct StreamBuilder: ~Copyable {
     // XCLAIM key group consumer 0 id TIME t RETRYCOUNT n FORCE JUSTID
     private mutating func claim(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
-    ) throws -> Bool {
+    ) throws(DecodeError) -> Bool {
         let start = reader.mark
         guard let next = try reader.nextPending() else {
             stage = .consumers
@@ -278,15 +253,30 @@ struct StreamBuilder: ~Copyable {
 
     private func begin(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection, _ bytes: Int
-    ) throws(SystemError) -> Bool {
+    ) throws(DecodeError) -> Bool {
         try target.begin(flow: place.flow, database: entry.database, bytes: bytes)
     }
 
     private mutating func argument(
         _ id: StreamID, _ target: TargetConnection
-    ) throws(SystemError) {
+    ) throws(DecodeError) {
         text.clear()
-        try text.append(id)
+        do {
+            try text.append(id)
+        } catch {
+            throw DecodeError(.outOfMemory)
+        }
         target.argument(text.view)
+    }
+
+    private static func keep(
+        _ name: ByteView, in buffer: inout RegionBuffer
+    ) throws(DecodeError) {
+        buffer.clear()
+        do {
+            try buffer.append(name)
+        } catch {
+            throw DecodeError(.outOfMemory)
+        }
     }
 }

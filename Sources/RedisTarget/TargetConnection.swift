@@ -115,10 +115,10 @@ public final class TargetConnection {
 
     /// Opens `commands` commands of `flow` in `database` that take at most `bytes` bytes together
     /// (see `argumentBytes`). False if there is no room now; ask again after replies came in.
-    /// More than half the ring is possible for a single command only.
+    /// More than half the ring is possible for a single command only. Throws `outOfMemory`.
     public func begin(
         flow: Int, database: Int, bytes: Int, commands: Int = 1
-    ) throws(SystemError) -> Bool {
+    ) throws(DecodeError) -> Bool {
         guard exclusiveFlow < 0 || exclusiveFlow == flow, oversizeState == .none,
             !isAwaitingSelect, inFlight.free > commands
         else { return false }
@@ -142,7 +142,11 @@ public final class TargetConnection {
         if isOversize {
             precondition(commands == 1)
             oversize.clear()
-            try oversize.reserve(bound)
+            do {
+                try oversize.reserve(bound)
+            } catch {
+                throw DecodeError(.outOfMemory)
+            }
             oversizeState = .open
         }
         commandStart = socket.output.tail
@@ -158,10 +162,6 @@ public final class TargetConnection {
         head(UInt8(ascii: "$"), Int64(bytes.count))
         raw(bytes)
         lineEnd()
-    }
-
-    public func argument(_ text: StaticString) {
-        argument(ByteView(text))
     }
 
     public func argument(decimal value: Int64) {

@@ -1,5 +1,5 @@
-public import Bytes
-public import Wire
+import Bytes
+import Wire
 
 /// Log-in and questions on a new target connection.
 public struct TargetGreeting {

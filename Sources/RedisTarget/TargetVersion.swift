@@ -32,7 +32,7 @@ public struct TargetVersion: Sendable, Equatable, CustomStringConvertible {
     public var description: String { "\(product.rawValue) \(major).\(minor).\(patch)" }
 
     private static func numbers(
-        _ info: ByteView, after label: StaticString
+        _ info: ByteView, after label: ByteView
     ) -> (Int, Int, Int)? {
         guard let text = InfoText(info).value(of: label) else { return nil }
         var parts = (0, 0, 0)
@@ -108,9 +108,8 @@ public struct InfoText {
         self.text = text
     }
 
-    /// The value of the line that starts with `label`, colon included; nil if there is none.
-    public func value(of label: StaticString) -> ByteView? {
-        let prefix = ByteView(label)
+    /// The value of the line that starts with `prefix`, colon included; nil if there is none.
+    public func value(of prefix: ByteView) -> ByteView? {
         var position = 0
         while position < text.count {
             let end = text.firstLineEnd(from: position) ?? text.count

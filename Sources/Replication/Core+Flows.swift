@@ -150,7 +150,15 @@ extension Core {
                 return .done
             }
         }
-        let outcome = try write(entry, flow)
+        guard entries != nil else { return .blocked }
+        let outcome: EntryOutcome
+        do throws(DecodeError) {
+            outcome = try entries!.write(
+                entry, flow: flow.index, as: .entry, nextLSN: 0,
+                unixMilliseconds: cp_unix_milliseconds(), to: target)
+        } catch {
+            throw located(error, flow, opcode: entry.type.rawValue)
+        }
         switch outcome {
         case .blocked:
             return .blocked
@@ -166,25 +174,15 @@ extension Core {
                     kind: .skipped, database: entry.database, key: entry.key.printable(),
                     command: entry.type.family.name,
                     reason: "the target has no such type"))
-        case .damaged(var error):
-            // The stream is in step; only this value is not what it says.
-            error.offset = flow.snapshot.flowOffset
-            error.opcode = entry.type.rawValue
-            throw error
         }
         return .done
     }
 
-    private func write(_ entry: SnapshotEntry, _ flow: Flow) throws(DecodeError) -> EntryOutcome {
-        do throws(SystemError) {
-            guard entries != nil else { return .blocked }
-            return try entries!.write(
-                entry, flow: flow.index, as: .entry, nextLSN: 0,
-                unixMilliseconds: cp_unix_milliseconds(), to: target)
-        } catch {
-            throw DecodeError(
-                .outOfMemory, offset: flow.snapshot.flowOffset, opcode: entry.type.rawValue)
-        }
+    /// An error found inside a value or record, with its place in the flow.
+    private func located(_ error: DecodeError, _ flow: Flow, opcode: UInt8) -> DecodeError {
+        let offset =
+            flow.session.reader == .journal ? flow.journal.flowOffset : flow.snapshot.flowOffset
+        return DecodeError(error.reason, offset: offset, opcode: opcode)
     }
 
     /// PFMERGE leaves copies of its result on other shards (protocol.md 6.7). Only such copies are
@@ -207,13 +205,9 @@ extension Core {
         _ name: ByteView, _ value: ByteView, _ flow: Flow
     ) throws(DecodeError) -> Step {
         guard name.equals("lua"), !value.isEmpty else { return .done }
-        do throws(SystemError) {
-            let bytes = value.count + TargetConnection.argumentBytes(8) * 3
-            guard try target.begin(flow: flow.index, database: 0, bytes: bytes) else {
-                return .blocked
-            }
-        } catch {
-            throw DecodeError(.outOfMemory, offset: flow.snapshot.flowOffset)
+        let bytes = value.count + TargetConnection.argumentBytes(8) * 3
+        guard try target.begin(flow: flow.index, database: 0, bytes: bytes) else {
+            return .blocked
         }
         target.header(arguments: 3)
         target.argument("SCRIPT")
@@ -237,8 +231,7 @@ extension Core {
                 do throws(DecodeError) {
                     flow.heldRecord = try flow.blob?.next()
                 } catch {
-                    throw DecodeError(
-                        error.reason, offset: flow.snapshot.flowOffset, opcode: error.opcode)
+                    throw located(error, flow, opcode: error.opcode)
                 }
                 flow.heldIsCounted = false
             }
@@ -319,12 +312,12 @@ extension Core {
             flow: flow.index, nextLSN: isInSnapshot ? 0 : record.lsn + 1,
             isInSnapshot: isInSnapshot, unixMilliseconds: cp_unix_milliseconds())
         let outcome: RecordOutcome
-        do throws(SystemError) {
-            guard entries != nil else { return .blocked }
+        guard entries != nil else { return .blocked }
+        do throws(DecodeError) {
             outcome = try journalWriter.write(
                 record, match, context, placement: placement, entries: &entries!, to: target)
         } catch {
-            throw DecodeError(.outOfMemory, offset: flow.snapshot.flowOffset)
+            throw located(error, flow, opcode: record.operation.rawValue)
         }
         switch outcome {
         case .sent:
@@ -399,17 +392,14 @@ extension Core {
         }
         guard flowsAtFlush == flows.count else { return .blocked }
         guard flows.allSatisfy({ isSameFlush($0.heldRecord, record) }) else {
-            throw DecodeError(.outOfOrder, offset: 0, opcode: record.operation.rawValue)
+            throw located(
+                DecodeError(.outOfOrder), flow, opcode: record.operation.rawValue)
         }
         let context = RecordContext(
             flow: flow.index, nextLSN: record.lsn + 1, isInSnapshot: false,
             unixMilliseconds: 0)
-        do throws(SystemError) {
-            guard try journalWriter.writeFlush(record, context, to: target) == .sent else {
-                return .blocked
-            }
-        } catch {
-            throw DecodeError(.outOfMemory, offset: 0, opcode: record.operation.rawValue)
+        guard try journalWriter.writeFlush(record, context, to: target) == .sent else {
+            return .blocked
         }
         flowsAtFlush = 0
         for each in flows {

@@ -68,7 +68,7 @@ struct JournalWriter: ~Copyable {
     mutating func write(
         _ record: JournalRecord, _ match: JournalRules.Match, _ context: RecordContext,
         placement: ShardPlacement, entries: inout EntryWriter, to target: TargetConnection
-    ) throws(SystemError) -> RecordOutcome {
+    ) throws(DecodeError) -> RecordOutcome {
         switch match.rule {
         case .pass, .push, .pop:
             return try pass(record, context, target)
@@ -122,7 +122,7 @@ struct JournalWriter: ~Copyable {
     /// Sends the flush that all flows have reached.
     func writeFlush(
         _ record: JournalRecord, _ context: RecordContext, to target: TargetConnection
-    ) throws(SystemError) -> RecordOutcome {
+    ) throws(DecodeError) -> RecordOutcome {
         try pass(record, context, target, kind: .flush)
     }
 
@@ -130,8 +130,8 @@ struct JournalWriter: ~Copyable {
 
     private func pass(
         _ record: JournalRecord, _ context: RecordContext, _ target: TargetConnection,
-        as name: StaticString? = nil, kind: CommandKind = .journal
-    ) throws(SystemError) -> RecordOutcome {
+        as name: ByteView? = nil, kind: CommandKind = .journal
+    ) throws(DecodeError) -> RecordOutcome {
         let bytes =
             record.payload.count + TargetConnection.argumentBytes(16) * record.argumentCount
         guard
@@ -172,7 +172,7 @@ struct JournalWriter: ~Copyable {
     private mutating func set(
         _ record: JournalRecord, _ context: RecordContext, _ placement: ShardPlacement,
         _ target: TargetConnection
-    ) throws(SystemError) -> RecordOutcome {
+    ) throws(DecodeError) -> RecordOutcome {
         var arguments = record.arguments
         _ = arguments.next()
         guard let key = arguments.next(), let value = arguments.next() else {
@@ -224,7 +224,7 @@ struct JournalWriter: ~Copyable {
     private mutating func restore(
         _ record: JournalRecord, _ context: RecordContext, _ entries: inout EntryWriter,
         _ target: TargetConnection
-    ) throws(SystemError) -> RecordOutcome {
+    ) throws(DecodeError) -> RecordOutcome {
         var arguments = record.arguments
         _ = arguments.next()
         guard let key = arguments.next(), let ttl = arguments.next()?.parseInteger(), ttl >= 0,
@@ -243,22 +243,27 @@ struct JournalWriter: ~Copyable {
         let entry = SnapshotEntry(
             database: record.database, type: content.type, key: key, expiryMilliseconds: expiry,
             isSticky: isSticky, value: content.value)
-        switch try entries.write(
-            entry, flow: context.flow, as: .journal, nextLSN: context.nextLSN,
-            unixMilliseconds: context.unixMilliseconds, to: target)
-        {
+        let outcome: EntryOutcome
+        do {
+            outcome = try entries.write(
+                entry, flow: context.flow, as: .journal, nextLSN: context.nextLSN,
+                unixMilliseconds: context.unixMilliseconds, to: target)
+        } catch {
+            guard error.reason != .outOfMemory else { throw error }
+            return .repair("a RESTORE whose payload is damaged")
+        }
+        switch outcome {
         case .sent:
             if isSticky { stickyFlagsDropped += 1 }
             return .sent
         case .blocked: return .blocked
         case .impossible: return .unsupported
-        case .damaged: return .repair("a RESTORE whose payload is damaged")
         }
     }
 
     private mutating func script(
         _ record: JournalRecord, _ context: RecordContext, _ target: TargetConnection
-    ) throws(SystemError) -> RecordOutcome {
+    ) throws(DecodeError) -> RecordOutcome {
         guard let subcommand = argument(record, 1), subcommand.equalsIgnoringCase("LOAD") else {
             return .skipped
         }
@@ -270,7 +275,7 @@ struct JournalWriter: ~Copyable {
     // SADDEX k [KEEPTTL] seconds m... (protocol.md 6.5).
     private mutating func addWithExpiry(
         _ record: JournalRecord, _ context: RecordContext, _ target: TargetConnection
-    ) throws(SystemError) -> RecordOutcome {
+    ) throws(DecodeError) -> RecordOutcome {
         var arguments = record.arguments
         _ = arguments.next()
         guard let key = arguments.next(), var seconds = arguments.next() else {
@@ -295,7 +300,7 @@ struct JournalWriter: ~Copyable {
     // (protocol.md 6.6).
     private mutating func hashSetWithExpiry(
         _ record: JournalRecord, _ context: RecordContext, _ target: TargetConnection
-    ) throws(SystemError) -> RecordOutcome {
+    ) throws(DecodeError) -> RecordOutcome {
         var arguments = record.arguments
         _ = arguments.next()
         guard let key = arguments.next() else { return .repair("an HSETEX without a key") }
@@ -354,9 +359,9 @@ struct JournalWriter: ~Copyable {
     }
 
     private func begin(
-        _ name: StaticString, _ key: ByteView, _ rest: Int, _ record: JournalRecord,
+        _ name: ByteView, _ key: ByteView, _ rest: Int, _ record: JournalRecord,
         _ context: RecordContext, _ target: TargetConnection
-    ) throws(SystemError) -> Bool {
+    ) throws(DecodeError) -> Bool {
         let bytes =
             record.payload.count + TargetConnection.argumentBytes(16) * record.argumentCount
         guard
@@ -373,7 +378,7 @@ struct JournalWriter: ~Copyable {
     private func stream(
         _ record: JournalRecord, _ rule: JournalRule, _ context: RecordContext,
         _ target: TargetConnection
-    ) throws(SystemError) -> RecordOutcome {
+    ) throws(DecodeError) -> RecordOutcome {
         switch rule {
         case .streamAdd:
             guard hasFinalID(record) else {
@@ -415,7 +420,7 @@ struct JournalWriter: ~Copyable {
     private func dependent(
         _ record: JournalRecord, _ rule: JournalRule, _ context: RecordContext,
         _ target: TargetConnection
-    ) throws(SystemError) -> RecordOutcome {
+    ) throws(DecodeError) -> RecordOutcome {
         switch rule {
         case .sort:
             guard let store = storePosition(record) else {

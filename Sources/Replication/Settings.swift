@@ -60,6 +60,8 @@ public struct ReplicationSettings: Sendable {
     public var stateDirectory: String?
     /// Reactor threads; nil means one per flow up to the CPUs available.
     public var cores: Int?
+    /// Whether each thread stays on one CPU.
+    public var pinsThreads: Bool
     public var writeMethod: WriteMethod
     /// Receive buffer of one flow, a power of two.
     public var flowRingBytes: Int
@@ -75,6 +77,7 @@ public struct ReplicationSettings: Sendable {
         self.source = source
         self.target = target
         taskName = "df2redis"
+        pinsThreads = true
         writeMethod = .automatic
         flowRingBytes = 1 << 20
         targetRingBytes = 4 << 20

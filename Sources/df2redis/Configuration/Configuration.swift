@@ -1,0 +1,113 @@
+import Logging
+import Replication
+
+/// Everything that the layers (defaults, file, environment, flags) decide about a run.
+struct Configuration {
+    /// A server, as far as the layers named it.
+    struct Server: Equatable {
+        var host: String?
+        var port = EndpointURL.defaultPort
+        var user: String?
+        var password: String?
+    }
+
+    var taskName = "df2redis"
+    var source = Server()
+    var target = Server()
+    /// Nil writes no files.
+    var stateDirectory: String?
+    /// Nil means one per flow, up to the CPUs available.
+    var cores: Int?
+    var writeMethod = ReplicationSettings.WriteMethod.automatic
+    var logLevel = Logger.Level.info
+    var logFormat = LogFormat.text
+    var isQuiet = false
+    /// The earlier tool's way to say "migrate" in a file for `replicate`.
+    var endsAfterSnapshot = false
+    /// Nil keeps the defaults of `ReplicationSettings`.
+    var flowRingBytes: Int?
+    var targetRingBytes: Int?
+    var valueBytesLimit: Int?
+
+    /// Where each setting that is not a default came from, by key.
+    var origins: [String: ConfigurationOrigin] = [:]
+
+    /// The settings of the run, or what is missing or contradicts itself.
+    func settings(
+        mode: ReplicationSettings.Mode
+    ) -> (settings: ReplicationSettings?, problems: [ConfigurationProblem]) {
+        var problems: [ConfigurationProblem] = []
+        let sourceEndpoint = endpoint(source, "source", &problems)
+        let targetEndpoint = endpoint(target, "target", &problems)
+        guard let sourceEndpoint, let targetEndpoint else { return (nil, problems) }
+        if sourceEndpoint.host == targetEndpoint.host && sourceEndpoint.port == targetEndpoint.port {
+            problems.append(
+                ConfigurationProblem(
+                    origin: origins["target.addr"], key: "target.addr",
+                    reason: "source and target are the same server, \(targetEndpoint)"))
+        }
+        guard problems.isEmpty else { return (nil, problems) }
+
+        var settings = ReplicationSettings(
+            mode: endsAfterSnapshot ? .migrate : mode, source: sourceEndpoint,
+            target: targetEndpoint)
+        settings.taskName = taskName
+        settings.stateDirectory = stateDirectory
+        settings.cores = cores
+        settings.writeMethod = writeMethod
+        settings.flowRingBytes = flowRingBytes ?? settings.flowRingBytes
+        settings.targetRingBytes = targetRingBytes ?? settings.targetRingBytes
+        settings.valueBytesLimit = valueBytesLimit ?? settings.valueBytesLimit
+        return (settings, [])
+    }
+
+    private func endpoint(
+        _ server: Server, _ name: String, _ problems: inout [ConfigurationProblem]
+    ) -> Endpoint? {
+        guard let host = server.host else {
+            problems.append(
+                ConfigurationProblem(
+                    origin: nil, key: name + ".addr",
+                    reason: "no \(name): give --\(name) redis://host:port,"
+                        + " \(ConfigurationKeys.environmentName(of: name + ".addr")),"
+                        + " or this key in the --config file"))
+            return nil
+        }
+        if server.user != nil && server.password == nil {
+            problems.append(
+                ConfigurationProblem(
+                    origin: origins[name + ".username"] ?? origins[name + ".addr"],
+                    key: name + ".username",
+                    reason: "a user needs a password: set"
+                        + " \(ConfigurationKeys.environmentName(of: name + ".password"))"
+                        + " or \(name).password"))
+        }
+        return Endpoint(
+            host: host, port: server.port, user: server.user, password: server.password)
+    }
+
+    /// What is in effect, without secrets; nil for the origin of a default.
+    func effectiveRows(
+        settings: ReplicationSettings
+    ) -> [(key: String, value: String, origin: ConfigurationOrigin?)] {
+        let rows: [(String, String)] = [
+            ("mode", settings.mode == .migrate ? "migrate" : "replicate"),
+            ("taskName", settings.taskName),
+            ("source.addr", settings.source.description),
+            ("source.username", settings.source.user ?? "(default user)"),
+            ("source.password", settings.source.password == nil ? "(none)" : "(set)"),
+            ("target.addr", settings.target.description),
+            ("target.username", settings.target.user ?? "(default user)"),
+            ("target.password", settings.target.password == nil ? "(none)" : "(set)"),
+            ("stateDir", settings.stateDirectory ?? "(none: no report is written)"),
+            ("cores", settings.cores.map(String.init) ?? "auto"),
+            ("writeMethod", settings.writeMethod.rawValue),
+            ("advanced.flowRingBytes", String(settings.flowRingBytes)),
+            ("advanced.targetRingBytes", String(settings.targetRingBytes)),
+            ("advanced.valueBytesLimit", String(settings.valueBytesLimit)),
+            ("log.level", logLevel.rawValue),
+            ("log.format", logFormat.rawValue),
+        ]
+        return rows.map { key, value in (key, value, origins[key]) }
+    }
+}

@@ -1,0 +1,204 @@
+import Logging
+import Replication
+
+/// Every key of the configuration: its type, and what it sets or why it has no effect. Files,
+/// environment variables and flags all go through this table.
+enum ConfigurationKeys {
+    static let all: [ConfigurationKey] =
+        general + server("source", \.source) + server("target", \.target) + sourceOnly
+        + targetOnly + logging + earlierTool + advanced
+
+    static let byPath = Dictionary(uniqueKeysWithValues: all.map { ($0.path, $0) })
+
+    static let byEnvironmentName = Dictionary(
+        uniqueKeysWithValues: all.map { (environmentName(of: $0.path), $0) })
+
+    /// Paths that hold other keys: `source`, `target.cluster`.
+    static let sections: Set<String> = {
+        var sections: Set<String> = []
+        for key in all {
+            var path = Substring(key.path)
+            while let dot = path.lastIndex(of: ".") {
+                path = path[..<dot]
+                sections.insert(String(path))
+            }
+        }
+        return sections
+    }()
+
+    /// `source.addr` is `DF2REDIS_SOURCE_ADDR`, `stateDir` is `DF2REDIS_STATE_DIR`.
+    static func environmentName(of path: String) -> String {
+        var name = environmentPrefix
+        for character in path {
+            if character == "." {
+                name += "_"
+            } else if character.isUppercase {
+                name += "_\(character)"
+            } else {
+                name += character.uppercased()
+            }
+        }
+        return name
+    }
+
+    static let environmentPrefix = "DF2REDIS_"
+
+    private static let general: [ConfigurationKey] = [
+        .text("taskName") { configuration, value in
+            // The name goes into CLIENT SETNAME, which takes printable ASCII without spaces.
+            guard value.utf8.count <= 64, value.utf8.allSatisfy({ (0x21...0x7E).contains($0) })
+            else { return .refused("up to 64 characters: letters, digits and punctuation") }
+            configuration.taskName = value
+            return .taken
+        },
+        .text("stateDir") { configuration, value in
+            configuration.stateDirectory = value
+            return .taken
+        },
+        .text("cores") { configuration, value in
+            if value == "auto" {
+                configuration.cores = nil
+            } else if let cores = Int(value), (1...1024).contains(cores) {
+                configuration.cores = cores
+            } else {
+                return .refused("must be auto or a number from 1 to 1024")
+            }
+            return .taken
+        },
+        .choice("writeMethod", ReplicationSettings.WriteMethod.allCases.map(\.rawValue)) {
+            configuration, value in
+            configuration.writeMethod =
+                ReplicationSettings.WriteMethod(rawValue: value) ?? .automatic
+            return .taken
+        },
+        .later(
+            "statusFile", .text,
+            "status files come later; the end report is report.json in stateDir"),
+    ]
+
+    // The address stands before user and password: within one layer the keys of their own win over
+    // what a URL carries.
+    private static func server(
+        _ name: String, _ path: any WritableKeyPath<Configuration, Configuration.Server> & Sendable
+    ) -> [ConfigurationKey] {
+        [
+            .text("\(name).addr") { configuration, value in
+                let address: EndpointURL
+                do throws(EndpointURL.Refusal) {
+                    address = try EndpointURL.parse(value)
+                } catch {
+                    return .refused(error.reason)
+                }
+                configuration[keyPath: path].host = address.host
+                configuration[keyPath: path].port = address.port
+                if let user = address.user { configuration[keyPath: path].user = user }
+                guard let password = address.password else { return .taken }
+                configuration[keyPath: path].password = password
+                return .takenWithSecret
+            },
+            .text("\(name).username") { configuration, value in
+                configuration[keyPath: path].user = value
+                return .taken
+            },
+            .text("\(name).password") { configuration, value in
+                configuration[keyPath: path].password = value
+                return .taken
+            },
+            .boolean("\(name).tls") { _, value in
+                value
+                    ? .refused(
+                        "TLS is not available in this version; set it to false on a network you"
+                            + " trust, or use a local TLS tunnel such as stunnel")
+                    : .taken
+            },
+        ]
+    }
+
+    private static let sourceOnly: [ConfigurationKey] = [
+        .choice("source.type", ["dragonfly"]) { _, _ in .taken }
+    ]
+
+    private static let clusterRefusal =
+        "Redis Cluster targets come in a later version; this one writes to a single Redis or Valkey"
+
+    private static let targetOnly: [ConfigurationKey] = [
+        .choice("target.type", ["redis", "redis-standalone", "redis-cluster"]) { _, value in
+            value == "redis-cluster" ? .refused(clusterRefusal) : .taken
+        },
+        .list("target.cluster.seeds") { _, seeds in
+            seeds.isEmpty ? .taken : .refused(clusterRefusal)
+        },
+    ]
+
+    private static let logging: [ConfigurationKey] = [
+        .choice("log.level", ["debug", "info", "warn", "warning", "error"]) {
+            configuration, value in
+            configuration.logLevel = Logger.Level(rawValue: value) ?? .warning
+            return .taken
+        },
+        .choice("log.format", LogFormat.allCases.map(\.rawValue)) { configuration, value in
+            configuration.logFormat = LogFormat(rawValue: value) ?? .text
+            return .taken
+        },
+        .boolean("log.consoleEnabled") { configuration, value in
+            configuration.isQuiet = !value
+            return .taken
+        },
+        .notNeeded(
+            "log.dir", .text, "messages go to standard error; redirect it to keep them in a file"),
+    ]
+
+    private static let earlierTool: [ConfigurationKey] = [
+        .later("dashboard.addr", .text, "the dashboard comes later"),
+        .later(
+            "checkpoint.enabled", .boolean,
+            "stored positions come later; a restart begins with a full sync"),
+        .later("checkpoint.intervalSeconds", .number, storedPositions),
+        .later("checkpoint.path", .text, storedPositions),
+        .choice("conflict.policy", ["overwrite", "skip", "panic"]) { _, value in
+            value == "overwrite"
+                ? .taken
+                : .refused(
+                    "this version only overwrites keys that exist in the target; set it to"
+                        + " overwrite, or start with a target that holds none of the keys")
+        },
+        .notNeeded("migrate.snapshotPath", .text, noSnapshotFile),
+        .notNeeded("migrate.shakeBinary", .text, noOtherProgram),
+        .notNeeded("migrate.shakeArgs", .text, noOtherProgram),
+        .notNeeded("migrate.shakeConfigFile", .text, noOtherProgram),
+        .notNeeded("migrate.autoBgsave", .boolean, noSnapshotFile),
+        .notNeeded("migrate.bgsaveTimeoutSeconds", .number, noSnapshotFile),
+        .boolean("migrate.snapshotOnly") { configuration, value in
+            configuration.endsAfterSnapshot = value
+            return .taken
+        },
+    ]
+
+    private static let storedPositions = "stored positions come later"
+    private static let noSnapshotFile =
+        "the snapshot comes over the replication connection, not from a file"
+    private static let noOtherProgram = "df2redis writes to the target itself"
+
+    private static let advanced: [ConfigurationKey] = [
+        .integer("advanced.qps", Int.min...Int.max) { _, value in
+            value > 0
+                ? .refused(
+                    "rate limits come in a later version; set it to 0, or keep the earlier"
+                        + " version for this job")
+                : .taken
+        },
+        .notNeeded(
+            "advanced.batchSize", .number,
+            "commands are pipelined as far as the send buffer reaches"),
+        .ringBytes("advanced.flowRingBytes") { configuration, value in
+            configuration.flowRingBytes = value
+        },
+        .ringBytes("advanced.targetRingBytes") { configuration, value in
+            configuration.targetRingBytes = value
+        },
+        .integer("advanced.valueBytesLimit", 1...(1 << 32)) { configuration, value in
+            configuration.valueBytesLimit = value
+            return .taken
+        },
+    ]
+}

@@ -1,0 +1,69 @@
+import Glibc
+import Replication
+
+/// A run that is over: what it was asked to do and what became of it.
+struct RunOutcome {
+    /// Format of `report.json`; goes up when a member changes its meaning.
+    static let reportVersion = 1
+    static let reportFileName = "report.json"
+
+    var settings: ReplicationSettings
+    var report: RunReport
+    /// The signal that ended the run, if one did.
+    var stopSignal: Int32?
+    var elapsedSeconds: Int
+
+    var exitStatus: Int32 { ExitStatus.of(report, stopSignal: stopSignal) }
+
+    var commandName: String { settings.mode == .migrate ? "migrate" : "replicate" }
+
+    /// Where the whole report is, nil without a state directory.
+    var reportPath: String? {
+        settings.stateDirectory.map { $0 + "/" + Self.reportFileName }
+    }
+
+    /// One sentence for how it ended.
+    var sentence: String {
+        if let error = report.error { return "ended early: " + error.message }
+        let troubles = self.troubles
+        if !isFullSyncComplete {
+            let end = "before the full sync was complete; the target holds only part of the data"
+            return "stopped" + (stopSignalName.map { " by \($0)" } ?? "") + " " + end
+                + (troubles.isEmpty ? "" : "; " + troubles)
+        }
+        if !troubles.isEmpty { return "finished with failures: " + troubles }
+        guard let stopSignalName else { return "done, everything was applied" }
+        return "stopped by \(stopSignalName), everything received was applied"
+    }
+
+    /// False if the target holds only part of the snapshot.
+    var isFullSyncComplete: Bool {
+        let flows = report.progress.flows
+        if flows.isEmpty || (settings.mode == .migrate && report.stopped) { return false }
+        return flows.allSatisfy { $0.appliedLSN > 0 }
+    }
+
+    private var troubles: String {
+        let progress = report.progress
+        var parts: [String] = []
+        if progress.failed > 0 {
+            parts.append("\(PrintableText.count(progress.failed)) records not applied")
+        }
+        if progress.keysToRepair > 0 {
+            parts.append("\(PrintableText.count(progress.keysToRepair)) keys to repair")
+        }
+        if progress.pending != 0 {
+            parts.append("\(PrintableText.count(progress.pending)) records without an answer")
+        }
+        return parts.joined(separator: ", ")
+    }
+
+    private var stopSignalName: String? {
+        switch stopSignal {
+        case SIGINT: "SIGINT"
+        case SIGTERM: "SIGTERM"
+        case .some(let number): "signal \(number)"
+        case nil: nil
+        }
+    }
+}

@@ -1,0 +1,148 @@
+import Replication
+import Wire
+
+/// What a run prints at its end.
+struct Summary {
+    /// Names of one kind that are listed; more are in the report file.
+    static let namesLimit = 20
+
+    private let outcome: RunOutcome
+    private var lines: [String] = []
+
+    /// The lines, each with its line end.
+    static func text(_ outcome: RunOutcome) -> String {
+        var summary = Summary(outcome: outcome)
+        summary.addHead()
+        if !outcome.report.progress.flows.isEmpty {
+            summary.addCounts()
+            summary.addTypes()
+            summary.addLosses()
+            summary.addPositions()
+            summary.addFindings()
+        }
+        if let path = outcome.reportPath { summary.add("", "report: " + path) }
+        return summary.lines.map { PrintableText.escaped($0) + "\n" }.joined()
+    }
+
+    private init(outcome: RunOutcome) {
+        self.outcome = outcome
+    }
+
+    private mutating func add(_ newLines: String...) {
+        lines += newLines
+    }
+
+    private mutating func addHead() {
+        let report = outcome.report
+        add("df2redis \(outcome.commandName): \(outcome.sentence)", "")
+        add("source  \(outcome.settings.source)" + details(report.sourceVersion, report.sourceID))
+        add("target  \(outcome.settings.target)" + details(report.targetVersion, ""))
+        add(
+            "time    \(PrintableText.duration(seconds: outcome.elapsedSeconds)),"
+                + " read \(PrintableText.bytes(report.progress.bytesRead)),"
+                + " sent \(PrintableText.bytes(report.progress.bytesSent))")
+    }
+
+    private func details(_ version: String, _ identity: String) -> String {
+        (version.isEmpty ? "" : "  " + version) + (identity.isEmpty ? "" : "  id " + identity)
+    }
+
+    private mutating func addCounts() {
+        let columns = ["read", "applied", "filtered", "skipped", "failed"]
+        add("", row("records", columns))
+        add(counts("snapshot", outcome.report.progress.snapshot))
+        add(counts("journal", outcome.report.progress.journal))
+    }
+
+    private func counts(_ name: String, _ counts: RecordCounts) -> String {
+        row(
+            name,
+            [counts.read, counts.applied, counts.filtered, counts.skipped, counts.failed]
+                .map(PrintableText.count))
+    }
+
+    private mutating func addTypes() {
+        let progress = outcome.report.progress
+        let present = ValueFamily.allCases.filter { progress.entriesByFamily[$0] > 0 }
+        guard !present.isEmpty else { return }
+        add("", row("snapshot by type", ["read", "skipped"]))
+        for family in present {
+            let numbers = [progress.entriesByFamily[family], progress.skippedByFamily[family]]
+            add(row(family.name, numbers.map(PrintableText.count)))
+        }
+    }
+
+    private func row(_ name: String, _ cells: [String]) -> String {
+        PrintableText.padRight(name, 18) + cells.map { PrintableText.padLeft($0, 14) }.joined()
+    }
+
+    // What was passed over or lost by rule, in words.
+    private mutating func addLosses() {
+        let progress = outcome.report.progress
+        let losses: [(Int, String)] = [
+            (progress.ghostKeys, "ghost keys dropped (keys that the source shows on a wrong shard)"),
+            (progress.misplacedKeys, "keys on a shard that is not theirs"),
+            (progress.memberExpiriesDropped, "expiries of single fields or members dropped"),
+            (progress.stickyFlagsDropped, "sticky flags dropped"),
+            (progress.memcachedFlagsDropped, "memcached flags dropped"),
+            (progress.scriptsLoaded, "scripts loaded"),
+        ]
+        let told = losses.filter { $0.0 > 0 }
+        guard !told.isEmpty else { return }
+        add("")
+        for (count, what) in told {
+            add(PrintableText.padLeft(PrintableText.count(count), 14) + "  " + what)
+        }
+    }
+
+    private mutating func addPositions() {
+        let flows = outcome.report.progress.flows
+        add("", "LSN by flow (the next record's)")
+        let cells = flows.enumerated().map { index, flow in
+            "\(index): " + (flow.appliedLSN == 0 ? "-" : String(flow.appliedLSN))
+        }
+        for start in stride(from: 0, to: cells.count, by: 6) {
+            let line = cells[start..<min(start + 6, cells.count)]
+            add("  " + line.joined(separator: "  "))
+        }
+        if outcome.settings.mode == .migrate && outcome.report.error == nil {
+            add("Writes made on the source after these positions are NOT included.")
+        }
+    }
+
+    private mutating func addFindings() {
+        let progress = outcome.report.progress
+        addFindings(.failed, "not applied", total: progress.failed)
+        addFindings(.repair, "keys to repair, they may differ", total: progress.keysToRepair)
+        addFindings(.skipped, "skipped", total: progress.skipped)
+    }
+
+    private mutating func addFindings(_ kind: Finding.Kind, _ title: String, total: Int) {
+        let findings = outcome.report.progress.findings.filter { $0.kind == kind }
+        guard total > 0 || !findings.isEmpty else { return }
+        add("", "\(title): \(PrintableText.count(max(total, findings.count)))")
+        for finding in findings.prefix(Self.namesLimit) {
+            add(
+                "  db \(finding.database)  \(PrintableText.name(finding.key))"
+                    + "  \(PrintableText.name(finding.command, limit: 40))"
+                    + "  \(PrintableText.name(finding.reason, limit: 200))")
+        }
+        let shown = min(findings.count, Self.namesLimit)
+        guard total > shown else { return }
+        var rest = "  and \(PrintableText.count(total - shown)) more"
+        if findings.count > shown {
+            rest +=
+                outcome.reportPath.map { "; \(findings.count) are named in \($0)" }
+                ?? "; --state-dir DIR keeps a list"
+        }
+        add(rest)
+    }
+}
+
+extension [Int] {
+    // Counters by family; families that a counter array does not reach have none.
+    subscript(family: ValueFamily) -> Int {
+        let index = Int(family.rawValue)
+        return index < count ? self[index] : 0
+    }
+}

@@ -1,0 +1,60 @@
+import ArgumentParser
+
+/// The flags of every command that runs a replication.
+struct RunOptions: ParsableArguments {
+    @Option(
+        name: [.short, .long],
+        help: ArgumentHelp("Configuration file (YAML).", valueName: "file"))
+    var config: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "The Dragonfly: redis://[user[:password]@]host[:port] or host:port.",
+            valueName: "address"))
+    var source: String?
+
+    @Option(
+        help: ArgumentHelp("The Redis or Valkey, written the same way.", valueName: "address"))
+    var target: String?
+
+    @Option(help: ArgumentHelp("Name of the run in CLIENT LIST.", valueName: "name"))
+    var taskName: String?
+
+    @Option(help: ArgumentHelp("Reactor threads: a number, or auto (default).", valueName: "n"))
+    var cores: String?
+
+    @Option(help: ArgumentHelp("Directory for report.json.", valueName: "directory"))
+    var stateDir: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "How snapshot values are written: auto (default), restore, commands.",
+            valueName: "method"))
+    var writeMethod: String?
+
+    @Option(help: ArgumentHelp("Messages as text (default) or json.", valueName: "format"))
+    var logFormat: String?
+
+    @Flag(name: .shortAndLong, help: "No progress, only warnings, errors and the result.")
+    var quiet = false
+
+    @Flag(help: "Check configuration and both servers, write nothing, and exit.")
+    var dryRun = false
+
+    /// The flags that were given, as settings of the keys they stand for.
+    var settings: [ConfigurationResolver.Flag] {
+        let given: [(String, String, String?)] = [
+            ("--source", "source.addr", source),
+            ("--target", "target.addr", target),
+            ("--task-name", "taskName", taskName),
+            ("--cores", "cores", cores),
+            ("--state-dir", "stateDir", stateDir),
+            ("--write-method", "writeMethod", writeMethod),
+            ("--log-format", "log.format", logFormat),
+            ("--quiet", "log.consoleEnabled", quiet ? "false" : nil),
+        ]
+        return given.compactMap { name, path, value in
+            value.map { ConfigurationResolver.Flag(name: name, path: path, value: $0) }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+import Logging
+import Replication
+
+/// What a progress display knows at one moment.
+struct ProgressView {
+    /// `df2redis migrate`.
+    var title: String
+    var source: String
+    var target: String
+    var progress: Progress
+    var rates: ProgressMeter.Rates
+    var elapsedSeconds: Int
+
+    /// Share of the source's keys that are done, 0...100; nil if their number is not known. Keys
+    /// written during the snapshot can make more than were there at first.
+    var percent: Double? {
+        guard progress.sourceKeys > 0 else { return nil }
+        return min(100, 100 * Double(progress.snapshot.done) / Double(progress.sourceKeys))
+    }
+
+    /// Time to the end of the snapshot at the present rate.
+    var secondsLeft: Int? {
+        let left = progress.sourceKeys - progress.snapshot.done
+        guard progress.phase == .snapshot, left > 0, rates.keys >= 1 else { return nil }
+        let seconds = Double(left) / rates.keys
+        return seconds < 1e7 ? Int(seconds.rounded(.up)) : nil
+    }
+}
+
+/// The words of the progress display.
+enum ProgressText {
+    /// The lines of the live display, each at most `columns` wide, at most `rows` - 1 of them.
+    static func frame(_ view: ProgressView, columns: Int, rows: Int, usesColor: Bool) -> [String] {
+        var lines = [
+            StyledLine([
+                (view.title, .bold), ("  \(view.source) -> \(view.target)", nil),
+                ("  \(PrintableText.duration(seconds: view.elapsedSeconds))", .dim),
+            ]),
+            phaseLine(view, columns: columns),
+            countsLine(view),
+        ]
+        let flows = view.progress.flows
+        // The last row stays free for the cursor, one is the lanes' header.
+        let room = max(0, rows - 1 - lines.count - 1)
+        if !flows.isEmpty && room > 0 {
+            lines.append(StyledLine([(laneHeader, .dim)]))
+            let shown = flows.count <= room ? flows.count : room - 1
+            for index in 0..<shown { lines.append(lane(index, flows[index])) }
+            if shown < flows.count {
+                lines.append(StyledLine([("  and \(flows.count - shown) more flows", .dim)]))
+            }
+        }
+        return lines.prefix(max(1, rows - 1)).map { $0.text(columns: columns, usesColor: usesColor) }
+    }
+
+    /// The same in one line without colours, for a log.
+    static func line(_ view: ProgressView) -> String {
+        let progress = view.progress
+        var parts = [progress.phase.name]
+        if progress.phase < .stable {
+            if let percent = view.percent { parts.append(PrintableText.tenths(percent) + " %") }
+            parts.append(keysText(view) + ", " + rate(view.rates.keys, "keys"))
+            if let seconds = view.secondsLeft {
+                parts.append("ETA " + PrintableText.duration(seconds: seconds))
+            }
+        } else {
+            parts.append("\(PrintableText.count(progress.snapshot.done)) keys")
+        }
+        if progress.phase >= .stable || progress.journal.read > 0 {
+            parts.append(
+                "\(PrintableText.count(progress.journal.done)) records, "
+                    + rate(view.rates.records, "records"))
+        }
+        parts.append("read " + PrintableText.bytes(progress.bytesRead))
+        parts += countParts(progress).map { "\($0.name) \(PrintableText.count($0.count))" }
+        return parts.joined(separator: "; ")
+    }
+
+    /// The same as named values, for a JSON log.
+    static func fields(_ view: ProgressView) -> Logger.Metadata {
+        let progress = view.progress
+        var fields: Logger.Metadata = [
+            "phase": .string(progress.phase.name),
+            "keys_done": .stringConvertible(progress.snapshot.done),
+            "source_keys": .stringConvertible(progress.sourceKeys),
+            "keys_per_second": .stringConvertible(view.rates.keys.rounded()),
+            "records_done": .stringConvertible(progress.journal.done),
+            "records_per_second": .stringConvertible(view.rates.records.rounded()),
+            "bytes_read": .stringConvertible(progress.bytesRead),
+            "bytes_sent": .stringConvertible(progress.bytesSent),
+            "pending": .stringConvertible(progress.pending),
+            "skipped": .stringConvertible(progress.skipped),
+            "failed": .stringConvertible(progress.failed),
+            "keys_to_repair": .stringConvertible(progress.keysToRepair),
+            "elapsed_seconds": .stringConvertible(view.elapsedSeconds),
+            "applied_lsn": .array(progress.flows.map { .stringConvertible($0.appliedLSN) }),
+        ]
+        if let percent = view.percent {
+            fields["percent"] = .stringConvertible((percent * 10).rounded() / 10)
+        }
+        if let seconds = view.secondsLeft { fields["eta_seconds"] = .stringConvertible(seconds) }
+        return fields
+    }
+
+    private static func phaseLine(_ view: ProgressView, columns: Int) -> StyledLine {
+        let progress = view.progress
+        let phase = PrintableText.padRight(progress.phase.name, 12)
+        guard progress.phase < .stable else {
+            let records = PrintableText.count(progress.journal.done)
+            return StyledLine([
+                (phase, .green), ("  \(records) records", nil),
+                ("  " + rate(view.rates.records, "records"), .cyan),
+                ("  after \(PrintableText.count(progress.snapshot.done)) keys", nil),
+            ])
+        }
+        var parts: [(String, Console.Color?)] = [(phase, .cyan)]
+        if let percent = view.percent {
+            // The bar is the first to go on a narrow terminal.
+            let cells = min(30, columns - 70)
+            if cells >= 10 {
+                let full = Int(Double(cells) * percent / 100)
+                let bar =
+                    String(repeating: "=", count: full)
+                    + String(repeating: " ", count: cells - full)
+                parts.append(("  [\(bar)]", nil))
+            }
+            parts.append(("  " + PrintableText.tenths(percent) + " %", .bold))
+        }
+        parts.append(("  " + keysText(view), nil))
+        parts.append(("  " + rate(view.rates.keys, "keys"), .cyan))
+        if let seconds = view.secondsLeft {
+            parts.append(("  ETA " + PrintableText.duration(seconds: seconds), nil))
+        }
+        return StyledLine(parts)
+    }
+
+    private static func countsLine(_ view: ProgressView) -> StyledLine {
+        let progress = view.progress
+        var parts: [(String, Console.Color?)] = [
+            ("read " + PrintableText.bytes(progress.bytesRead), nil),
+            (" (\(PrintableText.bytes(Int(view.rates.bytesRead)))/s)", .dim),
+            ("  sent " + PrintableText.bytes(progress.bytesSent), nil),
+            (" (\(PrintableText.bytes(Int(view.rates.bytesSent)))/s)", .dim),
+        ]
+        for part in countParts(progress) {
+            let color = part.count > 0 ? part.color : nil
+            parts.append(("  \(part.name) \(PrintableText.count(part.count))", color))
+        }
+        return StyledLine(parts)
+    }
+
+    private static func countParts(
+        _ progress: Progress
+    ) -> [(name: String, count: Int, color: Console.Color?)] {
+        [
+            ("pending", progress.pending, nil), ("skipped", progress.skipped, .yellow),
+            ("failed", progress.failed, .red), ("to repair", progress.keysToRepair, .red),
+        ]
+    }
+
+    private static let laneHeader =
+        "flow  phase               keys       records     applied LSN     pending    failed"
+
+    private static func lane(_ index: Int, _ flow: FlowProgress) -> StyledLine {
+        let lsn = flow.appliedLSN == 0 ? "-" : PrintableText.count(flow.appliedLSN)
+        let failed = flow.snapshot.failed + flow.journal.failed
+        let numbers =
+            PrintableText.padLeft(PrintableText.count(flow.snapshot.done), 14)
+            + PrintableText.padLeft(PrintableText.count(flow.journal.done), 14)
+            + PrintableText.padLeft(lsn, 16)
+            + PrintableText.padLeft(
+                PrintableText.count(flow.snapshot.pending + flow.journal.pending), 12)
+        return StyledLine([
+            (PrintableText.padLeft(String(index), 4) + "  ", nil),
+            (PrintableText.padRight(name(of: flow.phase), 10), color(of: flow.phase)),
+            (numbers, nil),
+            (PrintableText.padLeft(PrintableText.count(failed), 10), failed > 0 ? .red : nil),
+        ])
+    }
+
+    static func name(of phase: FlowProgress.Phase) -> String {
+        switch phase {
+        case .connecting: "connecting"
+        case .snapshot: "full sync"
+        case .tail: "tail"
+        case .stable: "stable"
+        case .finished: "finished"
+        }
+    }
+
+    private static func color(of phase: FlowProgress.Phase) -> Console.Color? {
+        switch phase {
+        case .connecting: .dim
+        case .snapshot, .tail: .cyan
+        case .stable, .finished: .green
+        }
+    }
+
+    private static func keysText(_ view: ProgressView) -> String {
+        let done = PrintableText.count(view.progress.snapshot.done)
+        guard view.progress.sourceKeys > 0 else { return "\(done) keys" }
+        return "\(done) of \(PrintableText.count(view.progress.sourceKeys)) keys"
+    }
+
+    private static func rate(_ perSecond: Double, _ unit: String) -> String {
+        PrintableText.count(Int(max(0, perSecond).rounded())) + " \(unit)/s"
+    }
+}
+
+/// A line of coloured parts that can be cut to a width.
+private struct StyledLine {
+    let parts: [(text: String, color: Console.Color?)]
+
+    init(_ parts: [(String, Console.Color?)]) {
+        self.parts = parts
+    }
+
+    func text(columns: Int, usesColor: Bool) -> String {
+        // A line that fills the last column would wrap on some terminals.
+        var room = max(1, columns - 1)
+        var line = ""
+        for part in parts where room > 0 {
+            let text = String(PrintableText.escaped(part.text).prefix(room))
+            room -= text.count
+            if usesColor, let color = part.color {
+                line += "\u{1B}[\(color.rawValue)m\(text)\u{1B}[0m"
+            } else {
+                line += text
+            }
+        }
+        return line
+    }
+}

@@ -1,0 +1,177 @@
+import Replication
+import Testing
+
+@testable import df2redis
+
+/// Defaults < file < environment < flags, key by key; nothing that could hurt is passed over.
+struct ConfigurationResolverTests {
+    private func resolve(
+        file: String? = nil, fileName: String = "/etc/f.yaml", environment: [String: String] = [:],
+        flags: [(String, String, String)] = []
+    ) -> ConfigurationResolver {
+        ConfigurationResolver(
+            file: file.map { ConfigurationFile(text: $0, name: fileName) },
+            environment: environment,
+            flags: flags.map { ConfigurationResolver.Flag(name: $0, path: $1, value: $2) })
+    }
+
+    private let servers = [("--source", "source.addr", "s"), ("--target", "target.addr", "t")]
+
+    @Test func laterLayersWin() throws {
+        let resolver = resolve(
+            file: """
+                source: {addr: "file:1", username: fileuser, password: filesecret}
+                target: {addr: "file:2"}
+                cores: 2
+                taskName: filetask
+                """,
+            environment: [
+                "DF2REDIS_SOURCE_ADDR": "env:1", "DF2REDIS_SOURCE_PASSWORD": "envsecret",
+                "DF2REDIS_CORES": "3", "DF2REDIS_TASK_NAME": "", "PATH": "/bin",
+            ],
+            flags: [("--source", "source.addr", "redis://flag"), ("--cores", "cores", "auto")])
+        let (found, problems) = resolver.settings(mode: .replicate)
+        #expect(problems == [])
+        let settings = try #require(found)
+        #expect(
+            settings.source
+                == Endpoint(host: "flag", port: 6379, user: "fileuser", password: "envsecret"))
+        #expect(settings.target == Endpoint(host: "file", port: 2))
+        #expect(settings.cores == nil)
+        #expect(settings.taskName == "filetask")
+        #expect(resolver.notices == [])
+    }
+
+    @Test func defaultsAreThoseOfTheSettings() throws {
+        let settings = try #require(resolve(flags: servers).settings(mode: .migrate).settings)
+        let plain = ReplicationSettings(
+            mode: .migrate, source: Endpoint(host: "s", port: 6379),
+            target: Endpoint(host: "t", port: 6379))
+        #expect("\(settings)" == "\(plain)")
+    }
+
+    /// Within one layer a key of its own wins over what the address carries, in any order.
+    @Test(arguments: [
+        "source: {password: own, addr: \"redis://u:url@h\"}",
+        "source: {addr: \"redis://u:url@h\", password: own}",
+    ])
+    func keysWinOverTheirAddress(file: String) {
+        let source = resolve(file: file).configuration.source
+        #expect(source.password == "own" && source.user == "u")
+    }
+
+    /// An empty key says nothing: it does not take away what the address gives.
+    @Test func emptyPassword() {
+        let file = "source: {addr: \"redis://:url@h\", password: \"\"}"
+        #expect(resolve(file: file).configuration.source.password == "url")
+    }
+
+    @Test func passwordInFlagsWarns() {
+        let resolver = resolve(flags: [("--source", "source.addr", "redis://:hunter2@h")])
+        #expect(resolver.notices.map(\.weight) == [.warning])
+        let text = resolver.notices.map(\.description).joined()
+        #expect(text.contains("process list") && text.contains("DF2REDIS_SOURCE_PASSWORD"))
+        #expect(!text.contains("hunter2"))
+        let quiet = resolve(environment: ["DF2REDIS_SOURCE_ADDR": "redis://:hunter2@h"])
+        #expect(quiet.notices == [])
+    }
+
+    @Test func environmentNames() {
+        #expect(ConfigurationKeys.environmentName(of: "source.addr") == "DF2REDIS_SOURCE_ADDR")
+        #expect(ConfigurationKeys.environmentName(of: "stateDir") == "DF2REDIS_STATE_DIR")
+        #expect(ConfigurationKeys.environmentName(of: "taskName") == "DF2REDIS_TASK_NAME")
+        // No two keys may share a variable.
+        #expect(ConfigurationKeys.byEnvironmentName.count == ConfigurationKeys.all.count)
+    }
+
+    @Test func wrongVariables() {
+        let resolver = resolve(
+            environment: [
+                "DF2REDIS_CORES": "x", "DF2REDIS_TARGET_TLS": "true", "DF2REDIS_SUORCE_ADDR": "h",
+            ])
+        #expect(
+            resolver.problems.map(\.description).sorted() == [
+                "DF2REDIS_CORES: must be auto or a number from 1 to 1024",
+                "DF2REDIS_TARGET_TLS: TLS is not available in this version; set it to false on a"
+                    + " network you trust, or use a local TLS tunnel such as stunnel",
+            ])
+        #expect(
+            resolver.notices.map(\.description) == [
+                "DF2REDIS_SUORCE_ADDR: unknown variable, ignored; did you mean"
+                    + " DF2REDIS_SOURCE_ADDR?"
+            ])
+    }
+
+    /// A setting whose neglect could hurt keeps the run from starting.
+    @Test(arguments: [
+        ("conflict.policy", "skip"), ("conflict.policy", "panic"), ("advanced.qps", "1"),
+        ("source.tls", "true"), ("target.tls", "true"), ("target.type", "redis-cluster"),
+        ("target.cluster.seeds", "a:1,b:2"), ("source.type", "redis"),
+    ])
+    func refusals(path: String, value: String) {
+        let resolver = resolve(flags: servers + [("--x", path, value)])
+        #expect(resolver.settings(mode: .migrate).settings == nil)
+        #expect(resolver.problems.count == 1)
+    }
+
+    @Test(arguments: [
+        ("conflict.policy", "overwrite"), ("advanced.qps", "0"), ("advanced.qps", "-1"),
+        ("source.tls", "false"), ("target.type", "redis"), ("target.type", "redis-standalone"),
+        ("source.type", "dragonfly"),
+    ])
+    func harmlessValuesAreTakenInSilence(path: String, value: String) {
+        let resolver = resolve(flags: servers + [("--x", path, value)])
+        #expect(resolver.settings(mode: .migrate).settings != nil)
+        #expect(resolver.notices == [])
+    }
+
+    @Test func missingServers() {
+        let none = resolve().settings(mode: .migrate).problems.map(\.description)
+        #expect(none.count == 2)
+        #expect(none[0].contains("no source: give --source") && none[1].contains("no target"))
+        // What is wrong is not called missing as well.
+        let refused = resolve(flags: [("--source", "source.addr", "h:x"), servers[1]])
+        #expect(refused.settings(mode: .migrate).problems.count == 1)
+        let broken = resolve(file: "a: [").settings(mode: .migrate).problems
+        #expect(broken.count == 1)
+    }
+
+    @Test func contradictions() {
+        let same = resolve(flags: [("--source", "source.addr", "h"), ("", "target.addr", "h:6379")])
+        #expect(same.settings(mode: .migrate).problems.map(\.reason).first?.contains("same") == true)
+        let user = resolve(flags: [("--source", "source.addr", "redis://u@h"), servers[1]])
+        #expect(
+            user.settings(mode: .migrate).problems.map(\.reason).first?
+                .contains("a user needs a password") == true)
+    }
+
+    /// A relative path counts from where it was written.
+    @Test(arguments: [
+        ("/etc/f.yaml", "state", "/etc/state"), ("f.yaml", "state", "./state"),
+        ("/f.yaml", "state", "/state"), ("conf/f.yaml", "/var/x", "/var/x"),
+    ])
+    func stateDirectory(file: String, value: String, path: String) {
+        let resolver = resolve(file: "stateDir: \(value)", fileName: file)
+        #expect(resolver.configuration.stateDirectory == path)
+        let flag = resolve(file: "stateDir: x", flags: [("--state-dir", "stateDir", "here")])
+        #expect(flag.configuration.stateDirectory == "here")
+    }
+
+    @Test func snapshotOnlyIsMigrate() throws {
+        let resolver = resolve(file: "migrate: {snapshotOnly: true}", flags: servers)
+        #expect(try #require(resolver.settings(mode: .replicate).settings).mode == .migrate)
+    }
+
+    /// What is shown of the configuration never holds a password.
+    @Test func effectiveRowsKeepSecrets() throws {
+        let resolver = resolve(
+            environment: ["DF2REDIS_TARGET_PASSWORD": "hunter2"],
+            flags: [("--source", "source.addr", "redis://u:hunter2@s"), servers[1]])
+        let settings = try #require(resolver.settings(mode: .migrate).settings)
+        let rows = resolver.configuration.effectiveRows(settings: settings)
+        #expect(!"\(rows)".contains("hunter2"))
+        #expect(rows.filter { $0.value == "(set)" }.count == 2)
+        let password = rows.first { $0.key == "target.password" }
+        #expect(password?.origin == .environment(name: "DF2REDIS_TARGET_PASSWORD"))
+    }
+}

@@ -14,14 +14,14 @@ public enum DumpPayload {
         1 + valueCount + footerSize
     }
 
-    /// Appends the payload of a value to `ring`, which must have `byteCount(valueCount:)` bytes of
-    /// room.
-    public static func append(type: ValueType, value: ByteView, to ring: inout MirroredRing) {
-        let start = ring.tail
-        ring.append(byte: type.rawValue)
-        ring.append(value)
-        ring.append(little: version)
-        ring.append(little: ring.view(at: start, ring.tail - start).crc64())
+    /// What follows a value in its payload: the version, and the checksum over type byte, value and
+    /// version.
+    public static func footer(
+        type: ValueType, value: ByteView
+    ) -> (version: UInt16, checksum: UInt64) {
+        let start = ByteView.crc64(little: type.rawValue)
+        let checksum = value.crc64(continuing: start)
+        return (version, ByteView.crc64(little: version, continuing: checksum))
     }
 
     /// The type and value in a payload; the value is a view of `payload` and not looked at.

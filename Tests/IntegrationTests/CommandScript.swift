@@ -18,6 +18,11 @@ struct CommandScript {
         "CL.THROTTLE th 15 30 60",
     ]
 
+    /// Keys for which a redis-server has another result than Dragonfly. `fl`: Redis adds in long
+    /// double, Dragonfly in double (10000000000.09999999962747097). `so2`: SORT … BY nosort takes
+    /// members in the order in which a server happens to keep them.
+    static let ownResults: Set<StateKey> = [StateKey(0, "fl"), StateKey(0, "so2")]
+
     /// Lines whose arguments the file does not spell out, or not unambiguously; each stands for
     /// these commands. The values are those in the recording's journal.
     private static let spelledOut: [String: [[String]]] = [

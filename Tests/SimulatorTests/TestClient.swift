@@ -107,6 +107,12 @@ final class TestConnection {
         return bytes
     }
 
+    /// What has come, at least one byte.
+    func readSome() throws -> [UInt8] {
+        if ring.isEmpty, try !receive() { throw Failure(description: "end of stream") }
+        return try read(ring.count)
+    }
+
     /// Everything until the server closes.
     func readToEnd() throws -> [UInt8] {
         var bytes: [UInt8] = []

@@ -335,7 +335,10 @@ public final class TargetConnection {
             let name = arguments.next()
         else { return (ByteView(), groupKey.view) }
         guard let first = arguments.next() else { return (name, groupKey.view) }
-        if name.equalsIgnoringCase("XGROUP"), let key = arguments.next() { return (name, key) }
+        if name.equals("XGROUP"), let key = arguments.next() { return (name, key) }
+        if name.equals("EVAL"), arguments.next() != nil, let key = arguments.next() {
+            return (name, key)
+        }
         return (name, first)
     }
 

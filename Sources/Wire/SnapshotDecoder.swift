@@ -150,19 +150,18 @@ public struct SnapshotDecoder: ~Copyable {
             ? lz4.decompress(piece, into: &inner) : zstd.decompress(piece, into: &inner)
         consumed += used
         blobRemaining -= used
+        let isProgress = inner.count > before
         switch status {
-        case .damaged:
-            throw DecodeError(.damagedCompression)
-        case .end:
-            guard blobRemaining == 0 else { throw DecodeError(.damagedCompression) }
+        case .end where blobRemaining == 0:
             isFrameEnded = true
             return true
-        case .more:
-            // With all its input the frame must go on until it ends.
-            guard blobRemaining > 0 || inner.count > before else {
-                throw DecodeError(.damagedCompression)
-            }
-            return inner.count > before
+        // With all its input the frame must go on until it ends.
+        case .more where blobRemaining > 0 || isProgress:
+            return isProgress
+        default:
+            let code = blob == .lz4 ? SnapshotOpcode.lz4Blob : .zstdBlob
+            opcode = code.rawValue
+            throw DecodeError(.damagedCompression)
         }
     }
 

@@ -62,8 +62,8 @@ import Wire
         }
     }
 
-    /// The keys of the snapshot are those that the server held, each once, in its database, with its
-    /// expiry. (Field expiries and values are checked where values are read.)
+    /// The keys of the snapshot are those that the server held, each once, in its database, with
+    /// its expiry. (Field expiries and values are checked where values are read.)
     @Test(arguments: [
         "types-lz4", "types-zstd", "types-lzf-untagged", "types-plain", "v1.30-types",
     ])
@@ -99,8 +99,8 @@ import Wire
         #expect(expected.values.filter { $0 > 0 }.count > 0)
     }
 
-    /// The catalogue's records are those that an independent decoder wrote down: operation, database,
-    /// transaction, shards, arguments, and where each one ends.
+    /// The catalogue's records are those that an independent decoder wrote down: operation,
+    /// database, transaction, shards, arguments, and where each one ends.
     @Test(arguments: RecordedFlow.all.filter { $0.journalText != nil })
     func recordsMatchTheirText(_ flow: RecordedFlow) throws {
         let text = try #require(flow.journalText)
@@ -135,8 +135,8 @@ import Wire
     }
 }
 
-/// A line of a journal.txt: `251 COMMAND tx=3 shards=1 'MSET' 'gone:1' '1'`, strings quoted as Python
-/// prints bytes, long ones as `<100000 bytes>`.
+/// A line of a journal.txt: `251 COMMAND tx=3 shards=1 'MSET' 'gone:1' '1'`, strings quoted as
+/// Python prints bytes, long ones as `<100000 bytes>`.
 private struct JournalLine {
     var offset = 0
     var name = ""

@@ -103,7 +103,8 @@ import Wire
         }
     }
 
-    /// Open ids cost memory even when their values are empty, so their number ends at the limit too.
+    /// Open ids cost memory even when their values are empty, so their number ends at the limit
+    /// too.
     @Test func openIdsAreBounded() throws {
         let limits = DecoderLimits(windowBytes: 4096, assemblyBytes: 1 << 20)
         let bytes = Self.stream {
@@ -183,8 +184,8 @@ import Wire
         }
     }
 
-    /// Blobs of any size pass through fixed memory: many items, items larger than the window, linked
-    /// LZ4 blocks.
+    /// Blobs of any size pass through fixed memory: many items, items larger than the window,
+    /// linked LZ4 blocks.
     @Test(arguments: [true, false])
     func blobsOfAnySize(_ isLZ4: Bool) throws {
         let items = StreamBytes.make {
@@ -258,8 +259,8 @@ import Wire
         #expect(try FlowRun(name, limits: small).failure?.reason == .lengthAboveLimit)
     }
 
-    /// Journal blobs larger than the window, plain and LZF; above the limit the session ends, because
-    /// their records cannot be named.
+    /// Journal blobs larger than the window, plain and LZF; above the limit the session ends,
+    /// because their records cannot be named.
     @Test func largeJournalBlobs() throws {
         let value = String(decoding: Self.text(50_000), as: UTF8.self)
         let records = StreamBytes.make {

@@ -2,8 +2,8 @@ import Bytes
 import Testing
 import Wire
 
-/// Many chunk ids open at once (protocol.md 3.7.1). No recording interleaves them, so the streams are
-/// made here.
+/// Many chunk ids open at once (protocol.md 3.7.1). No recording interleaves them, so the streams
+/// are made here.
 @Suite struct SnapshotDecoderChunkTests {
     private let small = DecoderLimits(windowBytes: 4096)
 

@@ -79,8 +79,8 @@ import Wire
         }
     }
 
-    /// Every beginning of the flow gives a beginning of the events, waits, and consumes no more than
-    /// it has.
+    /// Every beginning of the flow gives a beginning of the events, waits, and consumes no more
+    /// than it has.
     @Test func everyTruncation() throws {
         let bytes = try Self.sample()
         let wanted = try Self.events()

@@ -81,7 +81,8 @@ import Wire
                 + "00 00 00 00 00 00 F0 3F 40 69" + member + "00 00 00 00 00 00 00 40",
             type: .zset2, key: "zbig"),
         Vector(
-            head: "1E 01 6A", value: "11 7B2261223A5B312C322E352C2278225D7D", type: .json, key: "j"),
+            head: "1E 01 6A", value: "11 7B2261223A5B312C322E352C2278225D7D",
+            type: .json, key: "j"),
         Vector(
             head: "23 03 63 6D 73",
             value: "02 02 03 0000000000000000 0300000000000000 0000000000000000 0300000000000000",
@@ -108,18 +109,24 @@ import Wire
             head: "FD 40 E2 01 00 00 01 62", value: "00", type: .string, key: "b",
             expiry: 123_456_000),
         // Times at or before the epoch still mean that the key has expired.
-        Vector(head: "FC 0000000000000000 00 01 63", value: "00", type: .string, key: "c", expiry: 1),
-        Vector(head: "FC FFFFFFFFFFFFFFFF 00 01 64", value: "00", type: .string, key: "d", expiry: 1),
+        Vector(
+            head: "FC 0000000000000000 00 01 63", value: "00", type: .string, key: "c", expiry: 1),
+        Vector(
+            head: "FC FFFFFFFFFFFFFFFF 00 01 64", value: "00", type: .string, key: "d", expiry: 1),
         Vector(head: "00 C0 FB", value: "01 76", type: .string, key: "-5"),
         Vector(head: "00 C2 A0 86 01 00", value: "01 76", type: .string, key: "100000"),
-        Vector(head: "00 C3 05 0A 00 61 E0 00 00", value: "01 76", type: .string, key: "aaaaaaaaaa"),
+        Vector(
+            head: "00 C3 05 0A 00 61 E0 00 00", value: "01 76", type: .string, key: "aaaaaaaaaa"),
         Vector(head: "00 00", value: "01 76", type: .string, key: ""),
     ]
 
     private static let member = String(repeating: "6D", count: 105)
 
     private func decode(_ content: StreamBytes, version: String = "0009") throws -> FlowRun {
-        try FlowRun(StreamBytes.make { $0.header(version); $0.raw(content) }.bytes)
+        try FlowRun(
+            StreamBytes.make {
+                $0.header(version); $0.raw(content)
+            }.bytes)
     }
 
     private func decode(_ hex: String) throws -> FlowRun {
@@ -151,7 +158,9 @@ import Wire
     /// Prefixes hold for one key, the database until the next SELECTDB, which starts at 0.
     @Test func prefixesHoldForOneKey() throws {
         let run = try decode(
-            "FC 0500000000000000 DC 01000000 00 01 61 00  00 01 62 00  FE 40 64 00 01 63 00  00 01 64 00")
+            "FC 0500000000000000 DC 01000000 00 01 61 00  00 01 62 00"
+                + "FE 40 64 00 01 63 00  00 01 64 00"
+        )
         #expect(run.entries.map(\.expiryMilliseconds) == [5, 0, 0, 0])
         #expect(run.entries.map(\.isSticky) == [true, false, false, false])
         #expect(run.entries.map(\.database) == [0, 0, 100, 100])
@@ -189,21 +198,27 @@ import Wire
         let members = (0..<6).map { Array("member-\($0)-0123456789012345678901".utf8) }
         let stream = StreamBytes.make {
             $0.raw(StreamBytes(hex: "FE 00 00 01 6B 01 76"))
-            $0.chunk(2, .make {
-                $0.raw(StreamBytes(hex: "04 01 68 02"))
-                $0.string("f2")
-                $0.string(b)
-            })
-            $0.chunk(2, .make {
-                $0.string("f1")
-                $0.string(a)
-            })
+            $0.chunk(
+                2,
+                .make {
+                    $0.raw(StreamBytes(hex: "04 01 68 02"))
+                    $0.string("f2")
+                    $0.string(b)
+                })
+            $0.chunk(
+                2,
+                .make {
+                    $0.string("f1")
+                    $0.string(a)
+                })
             $0.raw(StreamBytes(hex: "FE 00"))
-            $0.chunk(3, .make {
-                $0.raw(StreamBytes(hex: "FC 54 5E 32 58 A4 01 00 00 02 01 73 06"))
-                $0.string(members[0])
-                $0.string(members[1])
-            })
+            $0.chunk(
+                3,
+                .make {
+                    $0.raw(StreamBytes(hex: "FC 54 5E 32 58 A4 01 00 00 02 01 73 06"))
+                    $0.string(members[0])
+                    $0.string(members[1])
+                })
             $0.chunk(3, .make { for member in members[2..<5] { $0.string(member) } })
             $0.chunk(3, .make { $0.string(members[5]) })
             $0.raw(StreamBytes(hex: "FE 02"))
@@ -216,18 +231,20 @@ import Wire
         #expect(entries.map(\.database) == [0, 0, 0, 2])
         #expect(entries[2].expiryMilliseconds == 0x1_a458_325e_54)
         #expect(
-            entries[1].value == StreamBytes.make {
-                $0.length(2)
-                $0.string("f2")
-                $0.string(b)
-                $0.string("f1")
-                $0.string(a)
-            }.bytes)
+            entries[1].value
+                == StreamBytes.make {
+                    $0.length(2)
+                    $0.string("f2")
+                    $0.string(b)
+                    $0.string("f1")
+                    $0.string(a)
+                }.bytes)
         #expect(
-            entries[2].value == StreamBytes.make {
-                $0.length(6)
-                for member in members { $0.string(member) }
-            }.bytes)
+            entries[2].value
+                == StreamBytes.make {
+                    $0.length(6)
+                    for member in members { $0.string(member) }
+                }.bytes)
     }
 
     /// Journal blobs in their three string encodings.

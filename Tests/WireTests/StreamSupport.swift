@@ -1,5 +1,4 @@
 import Bytes
-import Foundation
 import Wire
 
 /// Writes the primitives of protocol.md 3.4 and 5.2.
@@ -198,8 +197,8 @@ enum StreamEvent: Equatable {
     }
 }
 
-/// Feeds the bytes of a flow through a ring into the decoders, as a receiver would: snapshot, token,
-/// journal.
+/// Feeds the bytes of a flow through a ring into the decoders, as a receiver would: snapshot,
+/// token, journal.
 struct FlowRun {
     var events: [StreamEvent] = []
     var failure: DecodeError?
@@ -250,7 +249,8 @@ struct FlowRun {
                     if keepsEvents { events.append(.token(ring.readable.slice(0, 40).array())) }
                     ring.consume(40)
                     flowOffset += 40
-                    // Proof that this cannot fail: no memory is mapped before the first large record.
+                    // Proof that this cannot fail: no memory is mapped before the first large
+                    // record.
                     journal = try? JournalDecoder(
                         nextLSN: lsn, limits: limits, flowOffset: flowOffset)
                 }
@@ -344,83 +344,5 @@ struct FlowRun {
 
     var records: [StreamEvent.Record] {
         events.compactMap { if case .record(let record, _) = $0 { record } else { nil } }
-    }
-}
-
-/// A flow of Tests/Recordings.
-struct RecordedFlow: CustomStringConvertible, Sendable {
-    var folder: String
-    var flow: Int
-    var bytes: [UInt8]
-    var token: String
-    /// The LSN that a partial flow starts with.
-    var partialLSN: UInt64?
-    var offsetAtEnd: UInt64
-    var journalText: String?
-
-    var description: String { "\(folder)/flow-\(flow)" }
-
-    static let root = URL(filePath: #filePath).deletingLastPathComponent()
-        .deletingLastPathComponent().appending(path: "Recordings")
-
-    /// All flows of all recordings, decompressed once.
-    static let all: [RecordedFlow] = {
-        do {
-            return try load()
-        } catch {
-            fatalError("the recordings cannot be read: \(error)")
-        }
-    }()
-
-    static func gunzip(_ file: URL) throws -> [UInt8] {
-        let process = Process()
-        process.executableURL = URL(filePath: "/bin/gzip")
-        process.arguments = ["-dc", file.path(percentEncoded: false)]
-        let pipe = Pipe()
-        process.standardOutput = pipe
-        try process.run()
-        let data = try pipe.fileHandleForReading.readToEnd() ?? Data()
-        process.waitUntilExit()
-        guard process.terminationStatus == 0 else { throw CocoaError(.fileReadCorruptFile) }
-        return [UInt8](data)
-    }
-
-    private struct Manifest: Decodable {
-        struct Flow: Decodable {
-            var id: Int
-            var sync_type: String
-            var eof_token: String
-        }
-        var flows: [Flow]
-        var replica_offset_at_end: [UInt64]
-    }
-
-    private static func load() throws -> [RecordedFlow] {
-        let decoder = JSONDecoder()
-        var result: [RecordedFlow] = []
-        var offsets: [String: [UInt64]] = [:]
-        let folders = try FileManager.default.contentsOfDirectory(
-            at: root, includingPropertiesForKeys: nil
-        ).filter { $0.pathExtension != "md" }.sorted { $0.path() < $1.path() }
-        for folder in folders {
-            let name = folder.lastPathComponent
-            let data = try Data(contentsOf: folder.appending(path: "manifest.json"))
-            let manifest = try decoder.decode(Manifest.self, from: data)
-            offsets[name] = manifest.replica_offset_at_end
-            for flow in manifest.flows {
-                let file = folder.appending(path: "flow-\(flow.id).bin.gz")
-                let text = folder.appending(path: "flow-\(flow.id).journal.txt")
-                result.append(
-                    RecordedFlow(
-                        folder: name, flow: flow.id, bytes: try gunzip(file),
-                        token: flow.eof_token,
-                        // Sorted by name, so partial-1 has been read before partial-2.
-                        partialLSN: flow.sync_type == "PARTIAL"
-                            ? offsets["partial-1"]?[flow.id] : nil,
-                        offsetAtEnd: manifest.replica_offset_at_end[flow.id],
-                        journalText: try? String(contentsOf: text, encoding: .utf8)))
-            }
-        }
-        return result
     }
 }

@@ -15,7 +15,8 @@ import Wire
         }
     }
 
-    /// Values captured from a server (protocol.md 11.2, 3.9.9, 11.4) and hand-made ones for the rest.
+    /// Values captured from a server (protocol.md 11.2, 3.9.9, 11.4) and hand-made ones for the
+    /// rest.
     static let samples: [Sample] = [
         Sample(.string, hex: "01 76"),
         Sample(.string, hex: "00"),
@@ -87,7 +88,8 @@ import Wire
     @Test(arguments: samples)
     func passesExactlyTheValue(_ sample: Sample) throws {
         var walker = ValueWalker(sample.type)
-        let count = try (sample.bytes + [0x01, 0x02, 0x03]).withByteView { view throws(DecodeError) in
+        let count = try (sample.bytes + [0x01, 0x02, 0x03]).withByteView {
+            view throws(DecodeError) in
             try walker.advance(view)
         }
         #expect(walker.isComplete)

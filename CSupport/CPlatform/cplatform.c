@@ -271,6 +271,11 @@ int cp_wait_two(int first, int second, int timeout_milliseconds) {
     return (fds[0].revents ? 1 : 0) | (fds[1].revents ? 2 : 0);
 }
 
+int cp_wait_writable(int fd, int timeout_milliseconds) {
+    struct pollfd poller = {fd, POLLOUT, 0};
+    return (int)CP_RETRY(poll(&poller, 1, timeout_milliseconds));
+}
+
 // ---- clocks --------------------------------------------------------------------------------
 
 int64_t cp_monotonic_nanoseconds(void) {

@@ -152,6 +152,12 @@ public struct ByteView {
     }
 }
 
+extension ByteView: ExpressibleByStringLiteral {
+    public init(stringLiteral text: StaticString) {
+        self.init(text)
+    }
+}
+
 /// Upper case of an ASCII letter, other bytes unchanged.
 @inlinable
 public func asciiUppercased(_ byte: UInt8) -> UInt8 {

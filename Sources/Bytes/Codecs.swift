@@ -6,6 +6,14 @@ extension ByteView {
         cc_crc64(seed, base, count)
     }
 
+    /// The same over the little-endian bytes of an integer.
+    public static func crc64(
+        little value: some FixedWidthInteger, continuing seed: UInt64 = 0
+    ) -> UInt64 {
+        // Proof: the pointer is used inside the closure only.
+        withUnsafeBytes(of: value.littleEndian) { cc_crc64(seed, $0.baseAddress!, $0.count) }
+    }
+
     /// Standard XXH64.
     public func xxh64(seed: UInt64) -> UInt64 {
         cc_xxh64(base, count, seed)

@@ -77,10 +77,6 @@ public struct MirroredRing: ~Copyable {
         grow(bytes.count).copyMemory(from: bytes.base, byteCount: bytes.count)
     }
 
-    public mutating func append(_ text: StaticString) {
-        append(ByteView(text))
-    }
-
     public mutating func append(byte: UInt8) {
         grow(1).storeBytes(of: byte, as: UInt8.self)
     }

@@ -14,6 +14,9 @@ public struct SystemError: Error, Equatable, CustomStringConvertible {
         self.init(code: Int32(-result))
     }
 
+    public static let timedOut = SystemError(code: ETIMEDOUT)
+    public static let connectionReset = SystemError(code: ECONNRESET)
+
     public var description: String {
         guard let text = strerror(code) else { return "errno \(code)" }
         return String(cString: text)

@@ -1,35 +1,72 @@
+internal import Bytes
+internal import CPlatform
+internal import Reactor
+
 /// One run: connects to both servers, does the job on its own threads, and reports.
+///
+///     let replicator = try Replicator(settings: settings)
+///     try replicator.start()
+///     // Wait until endDescriptor is readable, reading progress() meanwhile.
+///     let report = replicator.waitForEnd()
 public final class Replicator: Sendable {
     public let settings: ReplicationSettings
+    private let shared: CoreShared
+    private let core: Core
 
-    /// - Throws: `RunError` if a host name cannot be resolved or memory cannot be had.
+    /// - Throws: `RunError` if a host name cannot be resolved or a resource cannot be had.
     public init(settings: ReplicationSettings) throws(RunError) {
         self.settings = settings
+        let source = try Replicator.resolve(settings.source, "source")
+        let target = try Replicator.resolve(settings.target, "target")
+        do throws(SystemError) {
+            shared = try CoreShared()
+            core = try Core(settings: settings, shared: shared, source: source, target: target)
+        } catch {
+            throw RunError(.unreachable, "cannot begin to connect to \(settings.target): \(error)")
+        }
+    }
+
+    static func resolve(
+        _ endpoint: Endpoint, _ side: String
+    ) throws(RunError) -> cp_address {
+        var address = cp_address()
+        let result = endpoint.host.withCString { cp_resolve($0, endpoint.port, &address) }
+        guard result == 0 else {
+            let reason = String(cString: cp_resolve_message(result))
+            throw RunError(
+                .unreachable, "cannot find the \(side) host \(endpoint.host): \(reason)")
+        }
+        return address
     }
 
     /// Starts the threads. Call once.
     public func start() throws(RunError) {
-        throw RunError(.refused, "not there yet")
+        do throws(SystemError) {
+            try CoreThread.start(core, name: "core-0", pinnedTo: settings.pinsThreads ? 0 : nil)
+        } catch {
+            throw RunError(.interrupted, "cannot start a thread: \(error)")
+        }
     }
 
-    /// Asks for an orderly end: the source is left as protocol.md 2.7 wants it, what is held is
-    /// applied, then the run ends. A second call ends it at once.
-    public func requestStop() {}
+    /// Asks for an orderly end: the source is left as it wants to be (protocol.md 9.1), what is in
+    /// flight is answered, then the run ends. A second call ends it at once.
+    public func requestStop() {
+        // A full box already holds the request.
+        _ = shared.mailbox.post(Core.Word.stop)
+    }
 
     /// Readable (poll) once the run has ended.
-    public var endDescriptor: Int32 { -1 }
+    public var endDescriptor: Int32 { shared.endDescriptor }
 
-    /// A consistent copy of the counters.
-    public func progress() -> Progress { Progress() }
+    /// A consistent copy of the counters, at most 100 ms old.
+    public func progress() -> Progress { shared.progress }
 
     /// Waits for the end of the run.
     public func waitForEnd() -> RunReport {
-        RunReport(progress: Progress(), error: nil, stopped: false)
-    }
-
-    /// Connects and logs in to both servers, asks what they are, and leaves: what `--dry-run` does.
-    /// Nothing is written and no session is opened on the source. Returns lines for the operator.
-    public static func rehearse(_ settings: ReplicationSettings) throws(RunError) -> [String] {
-        []
+        while true {
+            if let report = shared.report { return report }
+            let result = cp_wait_two(shared.endDescriptor, -1, -1)
+            precondition(result >= 0, "an event descriptor can be waited for")
+        }
     }
 }

@@ -19,6 +19,19 @@ public struct Endpoint: Sendable, Equatable, CustomStringConvertible {
     }
 }
 
+/// A place in the journals of one source process.
+public struct SourcePosition: Sendable, Equatable {
+    /// The source's replication id.
+    public var sourceID: String
+    /// Per flow, the LSN of the first record not yet applied.
+    public var lsns: [UInt64]
+
+    public init(sourceID: String, lsns: [UInt64]) {
+        self.sourceID = sourceID
+        self.lsns = lsns
+    }
+}
+
 /// What a run does and how. Every size here is fixed for the run; memory follows from them.
 public struct ReplicationSettings: Sendable {
     public enum Mode: Sendable {
@@ -47,6 +60,8 @@ public struct ReplicationSettings: Sendable {
     public var stateDirectory: String?
     /// Reactor threads; nil means one per flow up to the CPUs available.
     public var cores: Int?
+    /// Whether each thread stays on one CPU.
+    public var pinsThreads: Bool
     public var writeMethod: WriteMethod
     /// Receive buffer of one flow, a power of two.
     public var flowRingBytes: Int
@@ -54,15 +69,15 @@ public struct ReplicationSettings: Sendable {
     public var targetRingBytes: Int
     /// Values above this many encoded bytes are refused by name.
     public var valueBytesLimit: Int
-    /// The LSNs of a stored position, one per flow: ask for the journal from there instead of a
-    /// full sync.
-    public var resumeLSNs: [UInt64]?
+    /// Where an earlier run ended: ask for the journal from there instead of a full sync.
+    public var position: SourcePosition?
 
     public init(mode: Mode, source: Endpoint, target: Endpoint) {
         self.mode = mode
         self.source = source
         self.target = target
         taskName = "df2redis"
+        pinsThreads = true
         writeMethod = .automatic
         flowRingBytes = 1 << 20
         targetRingBytes = 4 << 20

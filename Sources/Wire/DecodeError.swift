@@ -28,7 +28,7 @@ public struct DecodeError: Error, Equatable {
         case markerMismatch
         /// The end-of-stream token is not the one of the FLOW reply (protocol.md 4.1).
         case tokenMismatch
-        /// No memory for a value in assembly.
+        /// No memory for a value.
         case outOfMemory
     }
 

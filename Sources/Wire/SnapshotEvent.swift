@@ -96,6 +96,12 @@ public struct JournalArguments {
     private var cursor: Cursor
     public private(set) var remaining: Int
 
+    /// The next string, without moving on.
+    public var first: ByteView? {
+        var copy = self
+        return copy.next()
+    }
+
     init(payload: ByteView, count: Int) {
         cursor = Cursor(payload)
         remaining = count

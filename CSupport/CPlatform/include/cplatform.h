@@ -115,6 +115,9 @@ int cp_signal_next(int fd);
 // Returns bit 0 for the first, bit 1 for the second, 0 after the timeout.
 int cp_wait_two(int first, int second, int timeout_milliseconds);
 
+// Waits until a descriptor is writable: 1, or 0 after the timeout.
+int cp_wait_writable(int fd, int timeout_milliseconds);
+
 // ---- clocks --------------------------------------------------------------------------------
 
 int64_t cp_monotonic_nanoseconds(void);

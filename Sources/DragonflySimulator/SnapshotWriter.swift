@@ -1,0 +1,235 @@
+import Bytes
+
+/// How a snapshot is packed (protocol.md 3.5 and 3.7).
+public struct SnapshotOptions: Sendable, Equatable {
+    public enum Compression: Sendable, Equatable {
+        case none
+        case lz4
+        case zstd
+    }
+
+    public var compression = Compression.lz4
+    /// Collections larger than this are sent in tagged chunks; 0 sends all in one piece.
+    public var chunkBytes = 65536
+    /// Encodes all flows before the server listens, in memory, so that encoding costs nothing while
+    /// a replica is measured.
+    public var isPrepared = false
+
+    public init() {}
+}
+
+/// Where a snapshot's bytes go.
+protocol SnapshotOutput: AnyObject {
+    func write(_ bytes: ByteView) throws(SystemError)
+}
+
+extension FlowSink: SnapshotOutput {}
+
+/// Keeps a snapshot in memory.
+final class SnapshotMemory: SnapshotOutput, @unchecked Sendable {
+    // Proof of Sendable: written by one thread before it is shared, only read afterwards.
+    private var buffer: RegionBuffer
+
+    init() throws(SystemError) {
+        buffer = try RegionBuffer()
+    }
+
+    func write(_ bytes: ByteView) throws(SystemError) {
+        try buffer.append(bytes)
+    }
+
+    var view: ByteView { buffer.view }
+}
+
+/// Builds one flow's snapshot: items are collected, then written plain or as a compressed blob.
+struct SnapshotWriter: ~Copyable {
+    /// A flush is due when this much is pending; Dragonfly's blobs are about as large.
+    private static let flushBytes = 32 << 10
+    private static let noDatabase = -1
+
+    let data: SyntheticData
+    let options: SnapshotOptions
+    private let output: any SnapshotOutput
+    private var database = noDatabase
+    private var nextChunkId: UInt32 = 1
+    /// The chunk id of the entry in hand, 0 before its first chunk.
+    private var openChunkId: UInt32 = 0
+    private var pending: RegionBuffer
+    private var packed: RegionBuffer
+    // The entry in hand, and scratch room for the parts of a collection.
+    var entry: RegionBuffer
+    var elements: RegionBuffer
+    var first: RegionBuffer
+    var second: RegionBuffer
+    // What all strings have in common: type byte, key length and prefix; length of the value.
+    private var stringHead: RegionBuffer
+    private var stringLength: RegionBuffer
+
+    init(
+        data: SyntheticData, options: SnapshotOptions, output: any SnapshotOutput
+    ) throws(SystemError) {
+        let pending = try RegionBuffer(capacity: 2 * Self.flushBytes)
+        let packed = try RegionBuffer()
+        let entry = try RegionBuffer()
+        let elements = try RegionBuffer()
+        let first = try RegionBuffer()
+        let second = try RegionBuffer()
+        var stringHead = try RegionBuffer()
+        var stringLength = try RegionBuffer()
+        let prefix = ByteView(SyntheticData.Kind.string.prefix)
+        try stringHead.append(byte: 0)
+        try stringHead.append(length: prefix.count + 8)
+        try stringHead.append(prefix)
+        try stringLength.append(length: data.strings.elementBytes)
+        self.data = data
+        self.options = options
+        self.output = output
+        self.pending = pending
+        self.packed = packed
+        self.entry = entry
+        self.elements = elements
+        self.first = first
+        self.second = second
+        self.stringHead = stringHead
+        self.stringLength = stringLength
+    }
+
+    var mustFlush: Bool { pending.count >= Self.flushBytes }
+
+    /// Writes what is pending. The database is named again before the next key.
+    mutating func flush() throws(SystemError) {
+        guard !pending.isEmpty else { return }
+        if try !writeCompressed() { try output.write(pending.view) }
+        pending.clear(keeping: 1 << 20)
+        database = Self.noDatabase
+    }
+
+    /// Tries to write the pending bytes as a blob; false if that does not pay.
+    private mutating func writeCompressed() throws(SystemError) -> Bool {
+        guard options.compression != .none, (256...1 << 20).contains(pending.count) else {
+            return false
+        }
+        packed.clear(keeping: 1 << 20)
+        let isLZ4 = options.compression == .lz4
+        try FrameDecompressor.compress(pending.view, isLZ4 ? .lz4 : .zstd, into: &packed)
+        guard !packed.isEmpty, packed.count * 20 <= pending.count * 19 else { return false }
+        first.clear()
+        try first.append(byte: isLZ4 ? 0xca : 0xc9)
+        try first.append(length: packed.count)
+        try output.write(first.view)
+        try output.write(packed.view)
+        return true
+    }
+
+    mutating func select(_ wanted: Int) throws(SystemError) {
+        guard wanted != database else { return }
+        try pending.append(byte: 0xfe)
+        try pending.append(length: wanted)
+        database = wanted
+    }
+
+    /// The header and the AUX fields (protocol.md 3.2), written uncompressed.
+    mutating func writeHeader(flow: Int, flowCount: Int, release: String) throws(SystemError) {
+        pending.clear()
+        try pending.append(ByteView("REDIS0009"))
+        try appendAux("redis-ver", "6.2.11")
+        try appendAux("df-ver", release)
+        try appendAux("redis-bits", "64")
+        try appendAux("ctime", "1700000000")
+        try appendAux("used-mem", "1048576")
+        try appendAux("aof-preamble", "0")
+        if flow == 0 {
+            try appendAux("shard-count", String(flowCount))
+            try appendAux("table-mem", "1048576")
+        }
+        try appendAux("shard-id", String(flow))
+        try output.write(pending.view)
+        pending.clear()
+    }
+
+    private mutating func appendAux(_ name: StaticString, _ value: String) throws(SystemError) {
+        try pending.append(byte: 0xfa)
+        try pending.append(string: ByteView(name))
+        first.clear()
+        try Array(value.utf8).withByteView { (view) throws(SystemError) in
+            try first.append(view)
+        }
+        try pending.append(string: first.view)
+    }
+
+    /// One journal entry as a blob (protocol.md 3.6).
+    mutating func appendJournalBlob(_ body: ByteView) throws(SystemError) {
+        try pending.append(byte: 0xd2)
+        try pending.append(length: 1)
+        try pending.append(counted: body)
+    }
+
+    /// String key number `index`: the fast way, since benchmarks serve millions.
+    mutating func appendString(_ index: Int) throws(SystemError) {
+        try select(data.database(index))
+        if let expiry = data.expiry(.string, index) { try pending.append(expiry: expiry) }
+        try pending.append(stringHead.view)
+        try pending.append(little: HexDigits.word(UInt32(truncatingIfNeeded: index)))
+        let size = data.strings.elementBytes
+        let salt = data.salt(.string, index)
+        if size > 11 {
+            try pending.append(stringLength.view)
+            return try data.texts.append(salt, 0, size, to: &pending)
+        }
+        first.clear()
+        try data.texts.append(salt, 0, size, to: &first)
+        try pending.append(string: first.view)
+    }
+
+    // ---- entries that are built in `entry`
+
+    /// Starts an entry: prefixes, type and key.
+    mutating func beginEntry(
+        type: UInt8, key: ByteView, expiry: Int64?
+    ) throws(SystemError) {
+        entry.clear(keeping: 1 << 20)
+        openChunkId = 0
+        if let expiry { try entry.append(expiry: expiry) }
+        try entry.append(byte: type)
+        try entry.append(string: key)
+    }
+
+    /// To be called between two elements of a container: sends a chunk when enough is there.
+    mutating func splitIfLarge(database: Int) throws(SystemError) {
+        guard options.chunkBytes > 0, entry.count >= options.chunkBytes else { return }
+        try appendChunk(database: database)
+    }
+
+    /// Completes the entry.
+    mutating func endEntry(database: Int) throws(SystemError) {
+        if openChunkId != 0 {
+            try appendChunk(database: database)
+        } else {
+            try select(database)
+            try pending.append(entry.view)
+            nextChunkId &+= 1
+        }
+    }
+
+    private mutating func appendChunk(database: Int) throws(SystemError) {
+        if openChunkId == 0 {
+            openChunkId = nextChunkId
+            nextChunkId &+= 1
+            try select(database)
+        }
+        guard !entry.isEmpty else { return }
+        try pending.append(byte: 0xe0)
+        try pending.append(little: openChunkId)
+        try pending.append(little: UInt32(entry.count))
+        try pending.append(entry.view)
+        entry.clear(keeping: 1 << 20)
+        if mustFlush { try flush() }
+    }
+}
+
+extension RegionBuffer {
+    fileprivate mutating func append(expiry milliseconds: Int64) throws(SystemError) {
+        try append(byte: 0xfc)
+        try append(little: milliseconds)
+    }
+}

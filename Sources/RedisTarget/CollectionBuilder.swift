@@ -1,0 +1,118 @@
+import Bytes
+import Wire
+
+/// Builds a list, set, sorted set or hash by native commands, in one transaction and in chunks, over
+/// as many turns as the pipeline needs.
+struct CollectionBuilder: ~Copyable {
+    private enum Stage {
+        case open
+        case elements
+        case close
+    }
+
+    private var reader: ValueReader
+    private var scratch: RegionBuffer
+    private var stage = Stage.open
+    private var unixMilliseconds: Int64 = 0
+    private(set) var memberExpiriesDropped = 0
+
+    init() throws(SystemError) {
+        let reader = try ValueReader()
+        scratch = try RegionBuffer(capacity: 4096)
+        self.reader = reader
+    }
+
+    /// Begins with an entry whose structure was checked.
+    mutating func open(
+        _ entry: SnapshotEntry, unixMilliseconds: Int64
+    ) throws(DecodeError) {
+        try reader.open(type: entry.type, value: entry.value)
+        stage = .open
+        self.unixMilliseconds = unixMilliseconds
+    }
+
+    /// Goes on until all is written (true) or the pipeline has no room (false).
+    mutating func advance(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        while true {
+            switch stage {
+            case .open:
+                guard try place.openTransaction(entry, target) else { return false }
+                stage = .elements
+            case .elements:
+                guard let more = try writeChunk(entry, place, target) else { return false }
+                if !more { stage = .close }
+            case .close:
+                return try place.closeTransaction(entry, target)
+            }
+        }
+    }
+
+    /// Writes one command; nil if there is no room, false if no elements were left.
+    private mutating func writeChunk(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool? {
+        let start = reader.mark
+        let family = entry.type.family
+        let (elements, bytes) = try measure(family)
+        guard elements > 0 else { return false }
+        try reader.rewind(to: start)
+        guard
+            try target.begin(
+                flow: place.flow, database: entry.database,
+                bytes: bytes + entry.key.count + TargetConnection.argumentBytes(8) * 2)
+        else { return nil }
+        let perElement = family == .hash || family == .zset ? 2 : 1
+        target.header(arguments: 2 + elements * perElement)
+        target.argument(CollectionBuilder.command(family))
+        target.argument(entry.key)
+        var written = 0
+        while written < elements {
+            guard let element = try reader.next() else { break }
+            guard isAlive(element) else { continue }
+            written += 1
+            if element.expiryMilliseconds != 0 { memberExpiriesDropped += 1 }
+            if family == .zset { target.argument(double: element.score, scratch: &scratch) }
+            target.argument(element.member)
+            if family == .hash { target.argument(element.value) }
+        }
+        precondition(written == elements, "a checked value reads the same twice")
+        place.endPart(entry, target)
+        return true
+    }
+
+    /// Counts the living elements of the next chunk and the bytes they take as arguments.
+    private mutating func measure(
+        _ family: ValueFamily
+    ) throws(DecodeError) -> (elements: Int, bytes: Int) {
+        var elements = 0
+        var bytes = 0
+        while elements < EntryWriter.chunkElements, bytes < EntryWriter.chunkBytes {
+            guard let element = try reader.next() else { break }
+            guard isAlive(element) else { continue }
+            elements += 1
+            bytes += TargetConnection.argumentBytes(element.member.count)
+            if family == .hash { bytes += TargetConnection.argumentBytes(element.value.count) }
+            if family == .zset {
+                bytes += TargetConnection.argumentBytes(DecimalText.doubleCapacity)
+            }
+        }
+        return (elements, bytes)
+    }
+
+    /// An element past its own expiry is gone on the source, too.
+    private func isAlive(_ element: ValueElement) -> Bool {
+        element.expiryMilliseconds == 0 || element.expiryMilliseconds > unixMilliseconds
+    }
+
+    private static func command(_ family: ValueFamily) -> ByteView {
+        switch family {
+        case .list: "RPUSH"
+        case .set: "SADD"
+        case .zset: "ZADD"
+        case .hash: "HSET"
+        default: preconditionFailure("not a collection")
+        }
+    }
+}

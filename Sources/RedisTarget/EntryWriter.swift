@@ -1,0 +1,263 @@
+public import Bytes
+public import Wire
+
+/// What became of an entry that was handed to the writer.
+public enum EntryOutcome {
+    /// Its commands are in the pipeline; the last one's reply settles it.
+    case sent
+    /// No room in the pipeline; hand the same entry in again, and nothing else of that flow before.
+    case blocked
+    /// The target has no such type.
+    case impossible
+}
+
+/// Turns snapshot entries into commands for one Redis. A baseline always replaces: SET, RESTORE with
+/// REPLACE, or DEL and commands in one transaction.
+public struct EntryWriter: ~Copyable {
+    /// How collections are written.
+    public enum Method: Sendable {
+        /// SET for strings, RESTORE for whatever the target can load, else commands.
+        case automatic
+        /// RESTORE for strings too.
+        case restore
+        /// Native commands for every core type.
+        case commands
+    }
+
+    /// A command that builds a collection takes at most this many elements, or bytes: what the
+    /// target executes in well under a millisecond.
+    static let chunkElements = 512
+    static let chunkBytes = 64 << 10
+
+    let version: TargetVersion
+    private let method: Method
+    private var check: ContainerCheck
+    private var rewritten: RegionBuffer
+    private var collections: CollectionBuilder
+    private var streams: StreamBuilder
+    // The flow whose entry is being built over several turns, -1 if none.
+    private var buildingFlow = -1
+
+    public init(version: TargetVersion, method: Method) throws(SystemError) {
+        // All first: a struct that owns memory cannot be left half made.
+        let check = try ContainerCheck()
+        let rewritten = try RegionBuffer(capacity: 64 << 10)
+        let collections = try CollectionBuilder()
+        let streams = try StreamBuilder(knowsEntriesRead: version.knowsEntriesRead)
+        self.version = version
+        self.method = method
+        self.check = check
+        self.rewritten = rewritten
+        self.collections = collections
+        self.streams = streams
+    }
+
+    /// Element expiries that native commands of this target cannot set.
+    public var memberExpiriesDropped: Int { collections.memberExpiriesDropped }
+
+    /// Pending entries whose message is deleted: no command can create them (protocol.md 3.9.7).
+    public var pendingEntriesDropped: Int { streams.pendingEntriesDropped }
+
+    /// Writes one entry. Throws if the value's structure is inconsistent or memory ran out.
+    /// - Parameters:
+    ///   - kind: what its last command is marked as: `.entry` or `.journal`.
+    ///   - nextLSN: the LSN after the record, 0 in the snapshot.
+    ///   - unixMilliseconds: the time of elements that have expired already.
+    public mutating func write(
+        _ entry: SnapshotEntry, flow: Int, as kind: CommandKind, nextLSN: UInt64,
+        unixMilliseconds: Int64, to target: TargetConnection
+    ) throws(DecodeError) -> EntryOutcome {
+        let place = EntryPlace(
+            flow: flow, kind: kind, nextLSN: nextLSN, unixMilliseconds: unixMilliseconds)
+        if buildingFlow >= 0 {
+            guard buildingFlow == flow else { return .blocked }
+            return try build(entry, place, target)
+        }
+        if entry.type == .string {
+            return try writeString(entry, place, target)
+        }
+        var loading = version.loading(of: entry.type)
+        guard loading != .impossible else { return .impossible }
+        let verdict = try check.check(type: entry.type, value: entry.value)
+        if verdict.isEmpty {
+            return try delete(entry, place, target) ? .sent : .blocked
+        }
+        if method == .commands || !verdict.isVerbatimLoadable { loading = .commands }
+        switch loading {
+        case .verbatim:
+            return try restore(entry, entry.type, entry.value, place, target)
+        case .rewritten(let type):
+            rewritten.clear()
+            try StreamRewriter.rewrite(entry.value, from: entry.type, to: type, into: &rewritten)
+            return try restore(entry, type, rewritten.view, place, target)
+        default:
+            return try build(entry, place, target)
+        }
+    }
+
+    // MARK: One command
+
+    private func writeString(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> EntryOutcome {
+        if method == .restore {
+            return try restore(entry, .string, entry.value, place, target)
+        }
+        var cursor = Cursor(entry.value)
+        guard let value = try cursor.string(), cursor.remaining == 0 else {
+            throw DecodeError(.badString)
+        }
+        let size = value.decodedCount
+        let bytes = entry.key.count + size + TargetConnection.argumentBytes(20) * 5
+        guard try target.begin(flow: place.flow, database: entry.database, bytes: bytes) else {
+            return .blocked
+        }
+        target.header(arguments: entry.expiryMilliseconds == 0 ? 3 : 5)
+        target.argument("SET")
+        target.argument(entry.key)
+        switch value {
+        case .plain(let bytes):
+            target.argument(bytes)
+        case .integer(let number):
+            target.argument(decimal: number)
+        case .lzf(let compressed, let originalCount):
+            target.argumentHead(size: size)
+            guard target.raw(lzf: compressed, originalCount: originalCount) else {
+                target.abandon()
+                throw DecodeError(.damagedCompression)
+            }
+            target.lineEnd()
+        }
+        if entry.expiryMilliseconds != 0 {
+            target.argument("PXAT")
+            target.argument(decimal: max(1, entry.expiryMilliseconds))
+        }
+        place.end(entry, target)
+        return .sent
+    }
+
+    private func restore(
+        _ entry: SnapshotEntry, _ type: ValueType, _ value: ByteView, _ place: EntryPlace,
+        _ target: TargetConnection
+    ) throws(DecodeError) -> EntryOutcome {
+        let size = DumpPayload.byteCount(valueCount: value.count)
+        let bytes = entry.key.count + size + TargetConnection.argumentBytes(20) * 6
+        guard try target.begin(flow: place.flow, database: entry.database, bytes: bytes) else {
+            return .blocked
+        }
+        target.header(arguments: entry.expiryMilliseconds == 0 ? 5 : 6)
+        target.argument("RESTORE")
+        target.argument(entry.key)
+        target.argument(
+            decimal: entry.expiryMilliseconds == 0 ? 0 : max(1, entry.expiryMilliseconds))
+        target.argumentHead(size: size)
+        let footer = DumpPayload.footer(type: type, value: value)
+        target.little(type.rawValue)
+        target.raw(value)
+        target.little(footer.version)
+        target.little(footer.checksum)
+        target.lineEnd()
+        target.argument("REPLACE")
+        if entry.expiryMilliseconds != 0 { target.argument("ABSTTL") }
+        place.end(entry, target)
+        return .sent
+    }
+
+    private func delete(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let bytes = entry.key.count + TargetConnection.argumentBytes(8) * 2
+        guard try target.begin(flow: place.flow, database: entry.database, bytes: bytes) else {
+            return false
+        }
+        target.header(arguments: 2)
+        target.argument("DEL")
+        target.argument(entry.key)
+        place.end(entry, target)
+        return true
+    }
+
+    // MARK: Several commands in a transaction
+
+    private mutating func build(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> EntryOutcome {
+        guard target.claim(flow: place.flow) else { return .blocked }
+        let isStream = entry.type.family == .stream
+        if buildingFlow < 0 {
+            if isStream {
+                try streams.open(entry)
+            } else {
+                try collections.open(entry, unixMilliseconds: place.unixMilliseconds)
+            }
+            buildingFlow = place.flow
+        }
+        let isDone: Bool
+        if isStream {
+            isDone = try streams.advance(entry, place, target)
+        } else {
+            isDone = try collections.advance(entry, place, target)
+        }
+        guard isDone else { return .blocked }
+        buildingFlow = -1
+        target.releaseClaim(flow: place.flow)
+        return .sent
+    }
+}
+
+/// What every command of an entry is marked with.
+struct EntryPlace {
+    var flow: Int
+    var kind: CommandKind
+    var nextLSN: UInt64
+    var unixMilliseconds: Int64
+
+    /// Ends the entry's last command.
+    func end(_ entry: SnapshotEntry, _ target: TargetConnection) {
+        target.end(kind, flow: flow, database: entry.database, nextLSN: nextLSN)
+    }
+
+    /// Ends one of its earlier commands.
+    func endPart(_ entry: SnapshotEntry, _ target: TargetConnection) {
+        target.end(.part, flow: flow, database: entry.database, nextLSN: 0)
+    }
+
+    /// MULTI and DEL, together.
+    func openTransaction(
+        _ entry: SnapshotEntry, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let bytes = entry.key.count + TargetConnection.argumentBytes(8) * 3
+        guard
+            try target.begin(flow: flow, database: entry.database, bytes: bytes, commands: 2)
+        else { return false }
+        target.header(arguments: 1)
+        target.argument("MULTI")
+        endPart(entry, target)
+        target.header(arguments: 2)
+        target.argument("DEL")
+        target.argument(entry.key)
+        endPart(entry, target)
+        return true
+    }
+
+    /// PEXPIREAT if the entry expires, and EXEC, together.
+    func closeTransaction(
+        _ entry: SnapshotEntry, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let bytes = entry.key.count + TargetConnection.argumentBytes(20) * 4
+        guard
+            try target.begin(flow: flow, database: entry.database, bytes: bytes, commands: 2)
+        else { return false }
+        if entry.expiryMilliseconds != 0 {
+            target.header(arguments: 3)
+            target.argument("PEXPIREAT")
+            target.argument(entry.key)
+            target.argument(decimal: entry.expiryMilliseconds)
+            endPart(entry, target)
+        }
+        target.header(arguments: 1)
+        target.argument("EXEC")
+        end(entry, target)
+        return true
+    }
+}

@@ -1,0 +1,282 @@
+import Bytes
+import Wire
+
+/// Builds a stream by native commands (protocol.md 3.9.7), in one transaction, over as many turns as
+/// the pipeline needs.
+///
+/// What no command can make is counted: a pending entry whose message is deleted.
+struct StreamBuilder: ~Copyable {
+    private enum Stage {
+        case open
+        case entries
+        /// XSETID; a stream without entries is first made by a group that is taken away again.
+        case identity
+        case groups
+        case consumers
+        case pending
+        case close
+    }
+
+    private var reader: StreamReader
+    private let knowsEntriesRead: Bool
+    // Names of the group and the consumer in hand, kept over turns.
+    private var group: RegionBuffer
+    private var consumer: RegionBuffer
+    private var text: RegionBuffer
+    private var stage = Stage.open
+    private(set) var pendingEntriesDropped = 0
+
+    init(knowsEntriesRead: Bool) throws(SystemError) {
+        let reader = try StreamReader()
+        let group = try RegionBuffer(capacity: 4096)
+        let consumer = try RegionBuffer(capacity: 4096)
+        text = try RegionBuffer(capacity: 4096)
+        self.reader = reader
+        self.group = group
+        self.consumer = consumer
+        self.knowsEntriesRead = knowsEntriesRead
+    }
+
+    /// Begins with an entry whose structure was checked.
+    mutating func open(_ entry: SnapshotEntry) throws(DecodeError) {
+        try reader.open(type: entry.type, value: entry.value)
+        stage = .open
+    }
+
+    /// Goes on until all is written (true) or the pipeline has no room (false).
+    mutating func advance(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        while stage != .close {
+            guard try step(entry, place, target) else { return false }
+        }
+        return try place.closeTransaction(entry, target)
+    }
+
+    /// Writes the next command and moves on; false if there is no room.
+    private mutating func step(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        switch stage {
+        case .open:
+            guard try place.openTransaction(entry, target) else { return false }
+            stage = .entries
+            return true
+        case .entries:
+            return try add(entry, place, target)
+        case .identity:
+            return try identify(entry, place, target)
+        case .groups:
+            return try makeGroup(entry, place, target)
+        case .consumers:
+            return try makeConsumer(entry, place, target)
+        case .pending:
+            return try claim(entry, place, target)
+        case .close:
+            return true
+        }
+    }
+
+    // XADD key id field value ...
+    private mutating func add(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let start = reader.mark
+        guard let message = try reader.nextEntry() else {
+            stage = .identity
+            return true
+        }
+        let fields = reader.mark
+        var bytes = entry.key.count + TargetConnection.argumentBytes(StreamID.textCapacity) * 3
+        while let field = try reader.nextField() {
+            bytes += TargetConnection.argumentBytes(field.name.count)
+            bytes += TargetConnection.argumentBytes(field.value.count)
+        }
+        guard try begin(entry, place, target, bytes) else {
+            try reader.rewind(to: start)
+            return false
+        }
+        try reader.rewind(to: fields)
+        target.header(arguments: 3 + message.fieldCount * 2)
+        target.argument("XADD")
+        target.argument(entry.key)
+        try argument(message.id, target)
+        while let field = try reader.nextField() {
+            target.argument(field.name)
+            target.argument(field.value)
+        }
+        place.endPart(entry, target)
+        return true
+    }
+
+    // XSETID key last [ENTRIESADDED n MAXDELETEDID id]
+    private mutating func identify(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let metadata = reader.metadata
+        let isEmpty = metadata.length == 0
+        let bytes =
+            (entry.key.count + TargetConnection.argumentBytes(StreamID.textCapacity) * 7) * 3
+        guard
+            try target.begin(
+                flow: place.flow, database: entry.database, bytes: bytes,
+                commands: isEmpty ? 3 : 1)
+        else { return false }
+        if isEmpty {
+            target.header(arguments: 6)
+            target.argument("XGROUP")
+            target.argument("CREATE")
+            target.argument(entry.key)
+            target.argument("df2redis")
+            target.argument("0")
+            target.argument("MKSTREAM")
+            place.endPart(entry, target)
+            target.header(arguments: 4)
+            target.argument("XGROUP")
+            target.argument("DESTROY")
+            target.argument(entry.key)
+            target.argument("df2redis")
+            place.endPart(entry, target)
+        }
+        target.header(arguments: knowsEntriesRead ? 7 : 3)
+        target.argument("XSETID")
+        target.argument(entry.key)
+        try argument(metadata.lastID, target)
+        if knowsEntriesRead {
+            target.argument("ENTRIESADDED")
+            target.argument(decimal: Int64(clamping: metadata.entriesAdded))
+            target.argument("MAXDELETEDID")
+            try argument(metadata.maxDeletedID, target)
+        }
+        place.endPart(entry, target)
+        stage = .groups
+        return true
+    }
+
+    // XGROUP CREATE key group last [ENTRIESREAD n]
+    private mutating func makeGroup(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let start = reader.mark
+        guard let next = try reader.nextGroup() else {
+            stage = .close
+            return true
+        }
+        let bytes =
+            entry.key.count + next.name.count
+            + TargetConnection.argumentBytes(StreamID.textCapacity) * 7
+        guard try begin(entry, place, target, bytes) else {
+            try reader.rewind(to: start)
+            return false
+        }
+        let tellsRead = knowsEntriesRead && next.entriesRead >= 0
+        target.header(arguments: tellsRead ? 7 : 5)
+        target.argument("XGROUP")
+        target.argument("CREATE")
+        target.argument(entry.key)
+        target.argument(next.name)
+        try argument(next.lastID, target)
+        if tellsRead {
+            target.argument("ENTRIESREAD")
+            target.argument(decimal: next.entriesRead)
+        }
+        place.endPart(entry, target)
+        try StreamBuilder.keep(next.name, in: &group)
+        stage = .consumers
+        return true
+    }
+
+    // XGROUP CREATECONSUMER key group consumer
+    private mutating func makeConsumer(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let start = reader.mark
+        guard let next = try reader.nextConsumer() else {
+            stage = .groups
+            return true
+        }
+        let bytes =
+            entry.key.count + group.count + next.name.count
+            + TargetConnection.argumentBytes(16) * 5
+        guard try begin(entry, place, target, bytes) else {
+            try reader.rewind(to: start)
+            return false
+        }
+        target.header(arguments: 5)
+        target.argument("XGROUP")
+        target.argument("CREATECONSUMER")
+        target.argument(entry.key)
+        target.argument(group.view)
+        target.argument(next.name)
+        place.endPart(entry, target)
+        try StreamBuilder.keep(next.name, in: &consumer)
+        stage = .pending
+        return true
+    }
+
+    // XCLAIM key group consumer 0 id TIME t RETRYCOUNT n FORCE JUSTID
+    private mutating func claim(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let start = reader.mark
+        guard let next = try reader.nextPending() else {
+            stage = .consumers
+            return true
+        }
+        guard !next.isDeleted else {
+            pendingEntriesDropped += 1
+            return true
+        }
+        let bytes =
+            entry.key.count + group.count + consumer.count
+            + TargetConnection.argumentBytes(StreamID.textCapacity) * 12
+        guard try begin(entry, place, target, bytes) else {
+            try reader.rewind(to: start)
+            return false
+        }
+        target.header(arguments: 12)
+        target.argument("XCLAIM")
+        target.argument(entry.key)
+        target.argument(group.view)
+        target.argument(consumer.view)
+        target.argument("0")
+        try argument(next.id, target)
+        target.argument("TIME")
+        target.argument(decimal: next.deliveryTimeMilliseconds)
+        target.argument("RETRYCOUNT")
+        target.argument(decimal: Int64(clamping: next.deliveryCount))
+        target.argument("FORCE")
+        target.argument("JUSTID")
+        place.endPart(entry, target)
+        return true
+    }
+
+    private func begin(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection, _ bytes: Int
+    ) throws(DecodeError) -> Bool {
+        try target.begin(flow: place.flow, database: entry.database, bytes: bytes)
+    }
+
+    private mutating func argument(
+        _ id: StreamID, _ target: TargetConnection
+    ) throws(DecodeError) {
+        text.clear()
+        do {
+            try text.append(id)
+        } catch {
+            throw DecodeError(.outOfMemory)
+        }
+        target.argument(text.view)
+    }
+
+    private static func keep(
+        _ name: ByteView, in buffer: inout RegionBuffer
+    ) throws(DecodeError) {
+        buffer.clear()
+        do {
+            try buffer.append(name)
+        } catch {
+            throw DecodeError(.outOfMemory)
+        }
+    }
+}

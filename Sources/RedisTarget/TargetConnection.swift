@@ -1,0 +1,366 @@
+public import Bytes
+public import Reactor
+public import Wire
+
+/// What a command in flight was sent for.
+public enum CommandKind: UInt8, Sendable, BitwiseCopyable {
+    /// Log-in and questions at connect.
+    case authenticate, setName, information
+    /// SELECT before a command of another database.
+    case select
+    /// A command of a record that has more to come.
+    case part
+    /// The last (or only) command of a snapshot entry.
+    case entry
+    /// The last (or only) command of a journal record.
+    case journal
+    /// A flush that all flows waited for.
+    case flush
+    /// A script of the journal; not data, so a refusal is no failure.
+    case script
+    /// A script of the snapshot's AUX fields; no record.
+    case auxiliaryScript
+}
+
+/// A command sent and not yet answered.
+public struct CommandInFlight: BitwiseCopyable {
+    /// Absolute positions of its bytes in the send ring.
+    var start: Int
+    var end: Int
+    public var kind: CommandKind
+    public var flow: Int16
+    public var database: Int32
+    /// The LSN after the record, 0 for snapshot entries.
+    public var nextLSN: UInt64
+}
+
+/// One command's reply.
+public struct TargetReply {
+    public var command: CommandInFlight
+    public var reply: RESPReply
+    /// For the last command of a record: true if any command of the record was refused.
+    public var recordFailed: Bool
+}
+
+/// One pipeline to one Redis: commands are encoded straight into the send ring, kept there until they
+/// are answered, and matched with their replies in order.
+///
+/// A command is written between `begin` and `end`. One that does not fit half the ring is encoded into
+/// a buffer beside it and passes through the ring in pieces, one at a time.
+public final class TargetConnection {
+    public let socket: Socket
+    private let reactor: Reactor
+    private var inFlight: FixedQueue<CommandInFlight>
+    private var scanner: RESPReplyScanner
+    private var oversize: RegionBuffer
+    private var oversizePosition = 0
+    private var oversizeState = Oversize.none
+    private var commandStart = 0
+    private var pendingRelease: (input: Int, output: Int) = (0, 0)
+    private var groupFailed = false
+    private var selectedDatabase = 0
+    // Databases that answered a SELECT; the first one is there from the start.
+    private var confirmedDatabases: [Bool]
+    private var isAwaitingSelect = false
+    // Key of the record whose parts are being answered.
+    private var groupKey: RegionBuffer
+    private var exclusiveFlow = -1
+    /// Commands sent, SELECT and log-in included.
+    public private(set) var commandsSent = 0
+
+    private enum Oversize {
+        case none
+        /// Being encoded.
+        case open
+        /// Passing through the ring, then waiting for its reply.
+        case sending
+    }
+
+    /// Room that every command may use beside its arguments: SELECT and the array header.
+    private static let overheadBytes = 64
+
+    /// - Parameter commandsInFlight: how many may await replies, a power of two.
+    public init(
+        socket: Socket, reactor: Reactor, commandsInFlight: Int = 1 << 15
+    ) throws(SystemError) {
+        self.socket = socket
+        self.reactor = reactor
+        inFlight = FixedQueue(capacity: commandsInFlight)
+        scanner = try RESPReplyScanner()
+        oversize = try RegionBuffer()
+        groupKey = try RegionBuffer(capacity: 4096)
+        confirmedDatabases = [Bool](repeating: false, count: 1 << 10)
+        confirmedDatabases[0] = true
+    }
+
+    public var commandsInFlight: Int { inFlight.count }
+    public var bytesSent: Int { socket.sentPosition }
+
+    // MARK: Writing
+
+    /// Bytes that one argument of `size` bytes takes at most.
+    public static func argumentBytes(_ size: Int) -> Int { size + 24 }
+
+    /// Claims the pipeline for one flow, so that no other flow's commands come between those of a
+    /// record that needs several turns. False while another flow has it.
+    public func claim(flow: Int) -> Bool {
+        guard exclusiveFlow < 0 || exclusiveFlow == flow else { return false }
+        exclusiveFlow = flow
+        return true
+    }
+
+    public func releaseClaim(flow: Int) {
+        if exclusiveFlow == flow { exclusiveFlow = -1 }
+    }
+
+    /// Opens `commands` commands of `flow` in `database` that take at most `bytes` bytes together
+    /// (see `argumentBytes`). False if there is no room now; ask again after replies came in.
+    /// More than half the ring is possible for a single command only. Throws `outOfMemory`.
+    public func begin(
+        flow: Int, database: Int, bytes: Int, commands: Int = 1
+    ) throws(DecodeError) -> Bool {
+        guard exclusiveFlow < 0 || exclusiveFlow == flow, oversizeState == .none,
+            !isAwaitingSelect, inFlight.free > commands
+        else { return false }
+        let bound = bytes + commands * TargetConnection.overheadBytes
+        let isOversize = bound > socket.output.capacity / 2
+        let needed = isOversize ? TargetConnection.overheadBytes : bound
+        guard socket.output.free >= needed else { return false }
+        if database != selectedDatabase {
+            commandStart = socket.output.tail
+            header(arguments: 2)
+            argument("SELECT")
+            argument(decimal: Int64(database))
+            end(.select, flow: flow, database: database, nextLSN: 0)
+            selectedDatabase = database
+            // What follows a refused SELECT would land in another database.
+            guard database < confirmedDatabases.count, confirmedDatabases[database] else {
+                isAwaitingSelect = true
+                return false
+            }
+        }
+        if isOversize {
+            precondition(commands == 1)
+            oversize.clear()
+            do {
+                try oversize.reserve(bound)
+            } catch {
+                throw DecodeError(.outOfMemory)
+            }
+            oversizeState = .open
+        }
+        commandStart = socket.output.tail
+        return true
+    }
+
+    /// Starts the command's array.
+    public func header(arguments: Int) {
+        head(UInt8(ascii: "*"), Int64(arguments))
+    }
+
+    public func argument(_ bytes: ByteView) {
+        head(UInt8(ascii: "$"), Int64(bytes.count))
+        raw(bytes)
+        lineEnd()
+    }
+
+    public func argument(decimal value: Int64) {
+        let digits = DecimalText.digitCount(value)
+        head(UInt8(ascii: "$"), Int64(digits))
+        if oversizeState == .open {
+            reserved { () throws(SystemError) in try oversize.append(decimal: value) }
+        } else {
+            socket.output.append(decimal: value)
+        }
+        lineEnd()
+    }
+
+    /// The shortest text that reads back as `value`.
+    public func argument(double value: Double, scratch: inout RegionBuffer) {
+        scratch.clear()
+        reserved { () throws(SystemError) in try scratch.append(double: value) }
+        argument(scratch.view)
+    }
+
+    /// A bulk whose bytes follow by `raw` and `little`; close it with `lineEnd`.
+    public func argumentHead(size: Int) {
+        head(UInt8(ascii: "$"), Int64(size))
+    }
+
+    public func raw(_ bytes: ByteView) {
+        if oversizeState == .open {
+            reserved { () throws(SystemError) in try oversize.append(bytes) }
+        } else {
+            socket.output.append(bytes)
+        }
+    }
+
+    public func little<T: FixedWidthInteger>(_ value: T) {
+        if oversizeState == .open {
+            reserved { () throws(SystemError) in try oversize.append(little: value) }
+        } else {
+            socket.output.append(little: value)
+        }
+    }
+
+    /// Decompresses LZF as the next raw bytes. False if the input is damaged: then `abandon`.
+    public func raw(lzf bytes: ByteView, originalCount: Int) -> Bool {
+        if oversizeState == .open {
+            let sound = try? LZF.decompress(bytes, originalCount: originalCount, into: &oversize)
+            return sound ?? false
+        }
+        return LZF.decompress(bytes, originalCount: originalCount, into: &socket.output)
+    }
+
+    public func lineEnd() {
+        raw(ByteView("\r\n"))
+    }
+
+    /// Takes back the command begun and not ended.
+    public func abandon() {
+        if oversizeState == .open {
+            oversize.clear(keeping: 1 << 20)
+            oversizeState = .none
+        } else {
+            socket.output.truncate(to: commandStart)
+        }
+    }
+
+    /// Ends a command; it goes out at the end of the turn.
+    public func end(_ kind: CommandKind, flow: Int, database: Int, nextLSN: UInt64) {
+        inFlight.push(
+            CommandInFlight(
+                start: commandStart, end: socket.output.tail, kind: kind, flow: Int16(flow),
+                database: Int32(database), nextLSN: nextLSN))
+        commandsSent += 1
+        commandStart = socket.output.tail
+        if oversizeState == .open {
+            oversizeState = .sending
+            oversizePosition = 0
+            pumpOversize()
+        }
+        reactor.markDirty(socket)
+    }
+
+    /// Moves the next pieces of an oversize command into the ring. Call each turn.
+    public func pumpOversize() {
+        // Earlier commands must be answered first: their bytes in the ring name them. Its own are kept
+        // beside the ring, so what was sent need not stay there.
+        guard oversizeState == .sending, inFlight.count == 1, oversizePosition < oversize.count
+        else { return }
+        socket.output.consume(to: max(socket.output.head, socket.sentPosition))
+        let size = min(socket.output.free, oversize.count - oversizePosition)
+        guard size > 0 else { return }
+        socket.output.append(oversize.view.slice(oversizePosition, size))
+        oversizePosition += size
+        reactor.markDirty(socket)
+    }
+
+    private func head(_ marker: UInt8, _ value: Int64) {
+        if oversizeState == .open {
+            reserved { () throws(SystemError) in
+                try oversize.append(byte: marker)
+                try oversize.append(decimal: value)
+                try oversize.append(ByteView("\r\n"))
+            }
+            return
+        }
+        socket.output.append(byte: marker)
+        socket.output.append(decimal: value)
+        socket.output.append("\r\n")
+    }
+
+    // The bound given to begin was reserved, so appending within it cannot fail.
+    private func reserved(_ body: () throws(SystemError) -> Void) {
+        do throws(SystemError) {
+            try body()
+        } catch {
+            fatalError("a command exceeded the size it was begun with: \(error)")
+        }
+    }
+
+    // MARK: Replies
+
+    /// The next complete reply, nil if none has arrived whole. Its views, and `bytes(of:)`, are
+    /// valid until the next call.
+    public func nextReply() throws(RESPError) -> TargetReply? {
+        release()
+        var position = 0
+        let input = socket.input.readable
+        guard let reply = try scanner.next(input, at: &position) else {
+            socket.input.consume(position)
+            return nil
+        }
+        guard !inFlight.isEmpty else { throw RESPError() }
+        let command = inFlight.popFirst()
+        pendingRelease = (position, command.end)
+        let isScript = command.kind == .script || command.kind == .auxiliaryScript
+        if reply.hasError && !isScript { groupFailed = true }
+        var failed = false
+        switch command.kind {
+        case .part:
+            keepGroupKey(command)
+        case .select:
+            isAwaitingSelect = false
+            let database = Int(command.database)
+            if !reply.hasError, database < confirmedDatabases.count {
+                confirmedDatabases[database] = true
+            }
+        default:
+            failed = groupFailed
+            groupFailed = false
+            groupEnds = true
+        }
+        return TargetReply(command: command, reply: reply, recordFailed: failed)
+    }
+
+    // The commands of a transaction leave the ring before its EXEC is answered, which has no key.
+    private func keepGroupKey(_ command: CommandInFlight) {
+        guard groupKey.isEmpty, let bytes = bytes(of: command),
+            var arguments = RESPArguments(bytes), arguments.next() != nil,
+            let key = arguments.next()
+        else { return }
+        // Only a name for messages: without memory for it, it stays unknown.
+        try? groupKey.append(key)
+    }
+
+    private var groupEnds = false
+
+    /// Command name and key of what was answered, as far as known; for messages.
+    public func name(of command: CommandInFlight) -> (command: ByteView, key: ByteView) {
+        guard let bytes = bytes(of: command), var arguments = RESPArguments(bytes),
+            let name = arguments.next()
+        else { return (ByteView(), groupKey.view) }
+        guard let first = arguments.next() else { return (name, groupKey.view) }
+        if name.equalsIgnoringCase("XGROUP"), let key = arguments.next() { return (name, key) }
+        return (name, first)
+    }
+
+    /// Text of the error in the reply that `nextReply` returned.
+    public var errorText: ByteView { scanner.lastError }
+
+    /// The encoded command that was answered, nil if its bytes are gone.
+    public func bytes(of command: CommandInFlight) -> ByteView? {
+        if oversizeState == .sending && inFlight.isEmpty { return oversize.view }
+        guard command.start >= socket.output.head else { return nil }
+        return socket.output.view(at: command.start, command.end - command.start)
+    }
+
+    private func release() {
+        guard pendingRelease.input > 0 else { return }
+        socket.input.consume(pendingRelease.input)
+        if pendingRelease.output > socket.output.head {
+            socket.output.consume(to: min(pendingRelease.output, socket.sentPosition))
+        }
+        pendingRelease = (0, 0)
+        if groupEnds {
+            groupKey.clear(keeping: 1 << 20)
+            groupEnds = false
+        }
+        if oversizeState == .sending, inFlight.isEmpty {
+            oversize.clear(keeping: 1 << 20)
+            oversizeState = .none
+            socket.output.consume(to: socket.sentPosition)
+        }
+    }
+}

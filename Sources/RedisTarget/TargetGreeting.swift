@@ -1,0 +1,98 @@
+import Bytes
+import Wire
+
+/// Log-in and questions on a new target connection.
+public struct TargetGreeting {
+    public enum Outcome {
+        case waiting
+        case ready(TargetVersion)
+        /// `isLogin`: the target was reached but does not let us in.
+        case refused(isLogin: Bool, message: String)
+    }
+
+    private let user: String?
+    private let password: String?
+    private let name: String
+    private var answersAwaited = 0
+    public private(set) var version: TargetVersion?
+
+    public init(user: String?, password: String?, name: String) {
+        self.user = user
+        self.password = password
+        self.name = name
+    }
+
+    public var isDone: Bool { version != nil }
+
+    /// Sends all of it; the connection stands.
+    public mutating func begin(_ target: TargetConnection) {
+        if let password {
+            let credentials = user.map { [$0, password] } ?? [password]
+            send(["AUTH"] + credentials, .authenticate, target)
+        }
+        send(["CLIENT", "SETNAME", name], .setName, target)
+        send(["INFO"], .information, target)
+    }
+
+    private mutating func send(
+        _ words: [String], _ kind: CommandKind, _ target: TargetConnection
+    ) {
+        let bytes = words.reduce(0) { $0 + TargetConnection.argumentBytes($1.utf8.count) }
+        guard (try? target.begin(flow: 0, database: 0, bytes: bytes)) == true else {
+            preconditionFailure("a new pipeline has room for the greeting")
+        }
+        target.header(arguments: words.count)
+        for word in words { Array(word.utf8).withByteView { target.argument($0) } }
+        target.end(kind, flow: 0, database: 0, nextLSN: 0)
+        answersAwaited += 1
+    }
+
+    /// Takes the reply to one of them.
+    public mutating func receive(_ reply: TargetReply, _ target: TargetConnection) -> Outcome {
+        answersAwaited -= 1
+        let error = reply.reply.hasError ? target.errorText.printable() : ""
+        switch reply.command.kind {
+        case .authenticate:
+            guard error.isEmpty else {
+                return .refused(
+                    isLogin: true, message: "\(error); check user and password of the target")
+            }
+        case .information:
+            guard error.isEmpty else {
+                if error.hasPrefix("NOAUTH") {
+                    return .refused(
+                        isLogin: true, message: "\(error) Give the target's password")
+                }
+                let advice =
+                    error.hasPrefix("LOADING")
+                    ? "try again when it has loaded its data" : "allow +info to this user"
+                return .refused(isLogin: false, message: "\(error); \(advice)")
+            }
+            return judge(InfoText(reply.reply.content), reply.reply.content)
+        default:
+            break  // A name is a convenience; a target that knows none works as well.
+        }
+        return .waiting
+    }
+
+    private mutating func judge(_ info: InfoText, _ text: ByteView) -> Outcome {
+        guard let found = TargetVersion(info: text) else {
+            return .refused(isLogin: false, message: "INFO names no redis_version")
+        }
+        if let enabled = info.value(of: "cluster_enabled:"), enabled.equals("1") {
+            return .refused(
+                isLogin: false,
+                message: "it is a cluster node; this version writes to a single server only")
+        }
+        if let role = info.value(of: "role:"), role.equals("slave") {
+            return .refused(
+                isLogin: false, message: "it is a replica; give the address of its master")
+        }
+        if let loading = info.value(of: "loading:"), loading.equals("1") {
+            return .refused(
+                isLogin: false, message: "it is loading its data; try again when it is done")
+        }
+        version = found
+        return .ready(found)
+    }
+}

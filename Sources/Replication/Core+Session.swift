@@ -1,0 +1,167 @@
+internal import Bytes
+internal import DragonflySource
+internal import Reactor
+internal import Wire
+
+/// Performs what the session's state machines ask for.
+extension Core {
+    /// The target stands ready: turn to the source.
+    func connectSource() {
+        do throws(SystemError) {
+            let socket = try Socket(
+                connectingTo: sourceAddress, role: Role.control, inputBytes: 1 << 17,
+                outputBytes: 1 << 14)
+            control = ControlSession(settings.controlSettings, now: nowMilliseconds)
+            try reactor.add(socket)
+            controlSocket = socket
+        } catch {
+            fail(.unreachable, "cannot open a connection to \(settings.source): \(error)")
+        }
+    }
+
+    func readControl(_ socket: Socket) {
+        while true {
+            let (consumed, action) = control.receive(
+                socket.input.readable, now: nowMilliseconds, output: &socket.output)
+            socket.input.consume(consumed)
+            perform(action)
+            if consumed > 0 { continue }
+            guard socket.fill(limit: socket.input.capacity) > 0 else { break }
+        }
+        if socket.reachedEnd { perform(control.connectionEnded("the source closed it")) }
+        reactor.markDirty(socket)
+    }
+
+    func perform(_ action: ControlAction) {
+        switch action {
+        case .none:
+            break
+        case .openFlows(let all):
+            openFlows(all)
+        case .startedFullSync:
+            break
+        case .enteredStable:
+            for flow in flows { flow.session.sessionBecameStable() }
+        case .leaveFlows:
+            if let error = control.failure { note(error) }
+            isLeaving = true
+            for flow in flows {
+                flow.isDone = true
+                flow.dropHeld()
+                perform(
+                    flow.session.leave(now: nowMilliseconds, output: &flow.socket.output),
+                    on: flow)
+                if !flow.isClosed { reactor.resume(flow.socket) }
+            }
+        case .close(let error):
+            if let error { note(error) }
+            if let controlSocket { reactor.close(controlSocket) }
+            sourceIsLeft()
+        }
+        if let controlSocket { reactor.markDirty(controlSocket) }
+    }
+
+    func perform(_ action: FlowAction, on flow: Flow) {
+        switch action {
+        case .none:
+            break
+        case .ready(let kind):
+            flow.progress.phase = kind == .full ? .snapshot : .stable
+            if kind == .partial, let start = flow.session.journalStart { beginJournal(flow, start) }
+            perform(
+                control.flowReady(
+                    flow.index, kind, now: nowMilliseconds, output: &controlOutput))
+        case .endedFullSync:
+            flow.progress.phase = .tail
+            perform(
+                control.flowEndedFullSync(
+                    flow.index, now: nowMilliseconds, output: &controlOutput))
+        case .journalBegins(let next):
+            flow.progress.phase = .stable
+            beginJournal(flow, next ?? 0)
+            if settings.mode == .migrate {
+                flow.isDone = true
+                flow.progress.phase = .finished
+            }
+        case .failed(let error):
+            perform(control.flowFailed(flow.index, error))
+        case .shutDownWriting:
+            reactor.flushNow(flow.socket)
+            flow.socket.shutdownWriting()
+        case .close:
+            flow.isClosed = true
+            reactor.close(flow.socket)
+            perform(control.flowClosed(flow.index))
+        }
+    }
+
+    private var controlOutput: MirroredRing {
+        _read {
+            guard let controlSocket else { preconditionFailure("flows exist after control") }
+            yield controlSocket.output
+        }
+        _modify {
+            guard let controlSocket else { preconditionFailure("flows exist after control") }
+            yield &controlSocket.output
+        }
+    }
+
+    private func openFlows(_ all: [FlowSettings]) {
+        placement = ShardPlacement(flowCount: all.count)
+        for flowSettings in all {
+            do throws(SystemError) {
+                let socket = try Socket(
+                    connectingTo: sourceAddress,
+                    role: Role.firstFlow + UInt32(flowSettings.index),
+                    inputBytes: settings.flowRingBytes, outputBytes: 1 << 12)
+                let flow = try Flow(
+                    index: flowSettings.index, socket: socket,
+                    session: FlowSession(flowSettings, now: nowMilliseconds),
+                    limits: decoderLimits)
+                flows.append(flow)
+                try reactor.add(socket)
+            } catch {
+                fail(
+                    .unreachable,
+                    "cannot open the connection of flow \(flowSettings.index): \(error)")
+                perform(control.flowClosed(flowSettings.index))
+            }
+        }
+    }
+
+    private var decoderLimits: DecoderLimits {
+        DecoderLimits(
+            windowBytes: settings.flowRingBytes / 4, assemblyBytes: settings.valueBytesLimit)
+    }
+
+    private func beginJournal(_ flow: Flow, _ next: UInt64) {
+        do throws(SystemError) {
+            flow.journal = try JournalDecoder(nextLSN: next, limits: decoderLimits)
+        } catch {
+            fail(.interrupted, "no memory for the journal of flow \(flow.index): \(error)")
+        }
+        flow.routedLSN = next
+        flow.settleIdle()
+    }
+
+    /// Keeps the first reason for which the source is left.
+    private func note(_ error: SourceError) {
+        guard failure == nil else { return }
+        let kind: RunError.Kind =
+            switch error.kind {
+            case .unreachable, .unauthenticated: .unreachable
+            case .refused, .loading: .refused
+            default: .interrupted
+            }
+        failure = RunError(kind, error.message)
+    }
+}
+
+extension ReplicationSettings {
+    var controlSettings: ControlSettings {
+        ControlSettings(
+            credentials: source.password.map { Credentials(user: source.user, password: $0) },
+            listeningPort: target.port, clientID: taskName,
+            position: position.map { ResumePosition(replicationID: $0.sourceID, lsns: $0.lsns) })
+    }
+}

@@ -1,0 +1,129 @@
+internal import Bytes
+internal import Reactor
+internal import RedisTarget
+internal import Wire
+
+/// The target's side of a core: log-in, replies, room.
+extension Core {
+    func readTarget() {
+        var budget = Core.turnBudgetBytes
+        do throws(RESPError) {
+            while budget > 0 {
+                let count = target.socket.fill(limit: Core.readBytes)
+                budget -= count
+                while let reply = try target.nextReply() { settle(reply) }
+                if count == 0 { break }
+            }
+        } catch {
+            lostTarget("it sent bytes that are no reply")
+            return
+        }
+        if target.socket.reachedEnd {
+            lostTarget("it closed the connection")
+            return
+        }
+        target.pumpOversize()
+        resumeBlockedFlows()
+    }
+
+    /// Replies made room: blocked flows try again.
+    func resumeBlockedFlows() {
+        for flow in flows where flow.isBlocked {
+            flow.isBlocked = false
+            reactor.resume(flow.socket)
+        }
+    }
+
+    func lostTarget(_ reason: String) {
+        isTargetUsable = false
+        if greeting.isDone {
+            fail(
+                .interrupted,
+                "lost the connection to the target \(settings.target): \(reason); what was not "
+                    + "answered may or may not be applied: run again")
+        } else {
+            fail(.unreachable, "cannot connect to the target \(settings.target): \(reason)")
+        }
+        reactor.close(target.socket)
+    }
+
+    private func settle(_ reply: TargetReply) {
+        switch reply.command.kind {
+        case .authenticate, .setName, .information:
+            greet(reply)
+        case .select:
+            if reply.reply.hasError {
+                fail(
+                    .refused,
+                    "the target refused database \(reply.command.database): "
+                        + "\(target.errorText.printable()); give it more databases")
+            }
+        case .part:
+            break
+        case .auxiliaryScript:
+            if !reply.reply.hasError { totals.scriptsLoaded += 1 }
+        case .entry:
+            let flow = flows[Int(reply.command.flow)]
+            flow.settle(nextLSN: 0)
+            if reply.recordFailed {
+                flow.progress.snapshot.failed += 1
+                nameFailure(reply)
+            } else {
+                flow.progress.snapshot.applied += 1
+            }
+        case .journal, .script:
+            settleJournal(reply, flows[Int(reply.command.flow)])
+        case .flush:
+            for flow in flows { settleJournal(reply, flow) }
+        }
+    }
+
+    private func settleJournal(_ reply: TargetReply, _ flow: Flow) {
+        let isOwn = Int(reply.command.flow) == flow.index
+        flow.settle(nextLSN: isOwn ? reply.command.nextLSN : 0)
+        if reply.recordFailed {
+            flow.progress.journal.failed += 1
+            if isOwn { nameFailure(reply) }
+        } else {
+            flow.progress.journal.applied += 1
+        }
+        if reply.command.kind == .script && !reply.reply.hasError { totals.scriptsLoaded += 1 }
+    }
+
+    private func nameFailure(_ reply: TargetReply) {
+        let name = target.name(of: reply.command)
+        report(
+            Finding(
+                kind: .failed, database: Int(reply.command.database), key: name.key.printable(),
+                command: name.command.printable(limit: 32),
+                reason: target.errorText.printable()))
+    }
+
+    private func greet(_ reply: TargetReply) {
+        switch greeting.receive(reply, target) {
+        case .waiting:
+            break
+        case .ready(let version):
+            do throws(SystemError) {
+                entries = try EntryWriter(version: version, method: settings.writeMethod.method)
+            } catch {
+                fail(.interrupted, "no memory for the target's writer: \(error)")
+                return
+            }
+            isTargetUsable = true
+            if !isLeaving { connectSource() }
+        case .refused(let isLogin, let message):
+            fail(isLogin ? .unreachable : .refused, "the target \(settings.target): \(message)")
+        }
+    }
+}
+
+extension ReplicationSettings.WriteMethod {
+    var method: EntryWriter.Method {
+        switch self {
+        case .automatic: .automatic
+        case .restore: .restore
+        case .commands: .commands
+        }
+    }
+}

@@ -1,0 +1,287 @@
+internal import Bytes
+internal import CPlatform
+internal import DragonflySource
+internal import Reactor
+internal import RedisTarget
+internal import Synchronization
+internal import Wire
+
+/// What the core and the control thread share.
+final class CoreShared: Sendable {
+    let mailbox: Mailbox
+    let endDescriptor: Int32
+    private let state: Mutex<(progress: Progress, report: RunReport?)>
+
+    init() throws(SystemError) {
+        mailbox = try Mailbox()
+        let descriptor = cp_wakeup_create()
+        guard descriptor >= 0 else { throw SystemError(result: descriptor) }
+        endDescriptor = descriptor
+        state = Mutex((Progress(), nil))
+    }
+
+    deinit {
+        _ = cp_close(endDescriptor)
+    }
+
+    var progress: Progress { state.withLock { $0.progress } }
+    var report: RunReport? { state.withLock { $0.report } }
+
+    func publish(_ progress: Progress) {
+        state.withLock { $0.progress = progress }
+    }
+
+    func end(_ report: RunReport) {
+        state.withLock {
+            $0.progress = report.progress
+            $0.report = report
+        }
+        let result = cp_wakeup_signal(endDescriptor)
+        precondition(result == 0, "a wake-up descriptor takes a signal")
+    }
+}
+
+/// One reactor thread with everything that belongs to it: the control connection, its flows, its
+/// connection to the target. Nothing in here is touched by another thread.
+///
+/// `@unchecked Sendable`, proof: it is made by the control thread, handed to its own thread by
+/// `CoreThread.start`, and used only there from then on; all that is shared is in `CoreShared`.
+final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
+    /// Words that the mailbox brings.
+    enum Word {
+        static let stop: UInt64 = 1
+    }
+
+    enum Role {
+        static let target: UInt32 = 0
+        static let control: UInt32 = 1
+        static let firstFlow: UInt32 = 2
+    }
+
+    enum Timer {
+        static let tick = 0
+        static let count = 1
+    }
+
+    static let tickNanoseconds: Int64 = 100_000_000
+    /// A flow is read at most this much in one turn, so that others get theirs.
+    static let turnBudgetBytes = 1 << 20
+    static let readBytes = 256 << 10
+    /// How long the target may take to answer what is in flight after the source was left.
+    static let drainLimitNanoseconds: Int64 = 30_000_000_000
+
+    let settings: ReplicationSettings
+    let shared: CoreShared
+    let reactor: Reactor
+    let sourceAddress: cp_address
+    let targetAddress: cp_address
+
+    let target: TargetConnection
+    var greeting: TargetGreeting
+    /// Made once the target has said what it is.
+    var entries: EntryWriter?
+    var journalWriter = JournalWriter()
+    var isTargetUsable = false
+
+    var controlSocket: Socket?
+    var control: ControlSession
+    var flows: [Flow] = []
+    var placement = ShardPlacement(flowCount: 1)
+    var pops = PopWatch()
+    var scratch: RegionBuffer
+
+    var findings = Findings()
+    var totals = Progress()
+    var failure: RunError?
+    var wasStopped = false
+    var isLeaving = false
+    var isSourceLeft = false
+    var drainDeadline = Int64.max
+    /// Flows that reached the flush that is being waited for.
+    var flowsAtFlush = 0
+
+    init(
+        settings: ReplicationSettings, shared: CoreShared, source: cp_address, target: cp_address
+    ) throws(SystemError) {
+        self.settings = settings
+        self.shared = shared
+        sourceAddress = source
+        targetAddress = target
+        reactor = try Reactor(mailbox: shared.mailbox, capacity: 1032, timers: Timer.count)
+        let socket = try Socket(
+            connectingTo: target, role: Role.target, inputBytes: 1 << 20,
+            outputBytes: settings.targetRingBytes, keepsSentOutput: true)
+        self.target = try TargetConnection(socket: socket, reactor: reactor)
+        greeting = TargetGreeting(
+            user: settings.target.user, password: settings.target.password,
+            name: settings.taskName)
+        control = ControlSession(settings.controlSettings, now: 0)
+        scratch = try RegionBuffer(capacity: 64 << 10)
+        try reactor.add(socket)
+    }
+
+    var nowMilliseconds: Int64 { reactor.now / 1_000_000 }
+
+    // MARK: The thread
+
+    func runCore() {
+        reactor.setTimer(Timer.tick, after: Core.tickNanoseconds)
+        do throws(SystemError) {
+            try reactor.run(self)
+        } catch {
+            failure = failure ?? RunError(.interrupted, "the event loop failed: \(error)")
+        }
+        publish()
+        shared.end(
+            RunReport(
+                progress: totals, error: failure, stopped: wasStopped,
+                sourceVersion: control.releaseText,
+                targetVersion: greeting.version?.description ?? "",
+                sourceID: control.replicationID))
+    }
+
+    func received(_ word: UInt64) {
+        guard word == Word.stop else { return }
+        if wasStopped {
+            reactor.stop()
+            return
+        }
+        wasStopped = true
+        leave()
+    }
+
+    // MARK: Sockets
+
+    func connected(_ socket: Socket) {
+        switch socket.role {
+        case Role.target:
+            greeting.begin(target)
+        case Role.control:
+            perform(control.connected(now: nowMilliseconds, output: &socket.output))
+            reactor.markDirty(socket)
+        default:
+            let flow = flow(of: socket)
+            perform(
+                flow.session.connected(now: nowMilliseconds, output: &socket.output), on: flow)
+            reactor.markDirty(socket)
+        }
+    }
+
+    func ready(_ socket: Socket) {
+        switch socket.role {
+        case Role.target: readTarget()
+        case Role.control: readControl(socket)
+        default: advance(flow(of: socket))
+        }
+    }
+
+    func failed(_ socket: Socket, _ error: SystemError) {
+        switch socket.role {
+        case Role.target: lostTarget("\(error)")
+        case Role.control: perform(control.connectionEnded("\(error)"))
+        default:
+            let flow = flow(of: socket)
+            perform(flow.session.connectionEnded("\(error)"), on: flow)
+        }
+    }
+
+    func flow(of socket: Socket) -> Flow {
+        flows[Int(socket.role - Role.firstFlow)]
+    }
+
+    // MARK: Turns
+
+    func timerFired(_ timer: Int) {
+        reactor.setTimer(Timer.tick, after: Core.tickNanoseconds)
+        if let controlSocket, !isSourceLeft {
+            perform(control.tick(now: nowMilliseconds, output: &controlSocket.output))
+            reactor.markDirty(controlSocket)
+        }
+        pops.tick(nowMilliseconds) { report($0) }
+        publish()
+        if reactor.now > drainDeadline {
+            fail(
+                .interrupted,
+                "the target did not answer \(target.commandsInFlight) commands within "
+                    + "\(Core.drainLimitNanoseconds / 1_000_000_000) s; check it and run again")
+            reactor.stop()
+        }
+    }
+
+    func turnEnding() {
+        target.pumpOversize()
+        for flow in flows where !flow.isClosed {
+            if flow.progress.appliedLSN > 0 {
+                flow.session.applied(upTo: flow.progress.appliedLSN)
+            }
+            perform(
+                flow.session.tick(now: nowMilliseconds, output: &flow.socket.output), on: flow)
+            if flow.socket.bytesUnsent > 0 { reactor.markDirty(flow.socket) }
+        }
+        if settings.mode == .migrate, !isLeaving, !flows.isEmpty,
+            flows.allSatisfy({ $0.isDone })
+        {
+            leave()
+        }
+        if isSourceLeft, target.commandsInFlight == 0 || !isTargetUsable { reactor.stop() }
+    }
+
+    // MARK: The end
+
+    /// Begins to leave the source in order; the run ends when it is left and the target has
+    /// answered.
+    func leave() {
+        guard !isLeaving else { return }
+        isLeaving = true
+        for flow in flows {
+            flow.isDone = true
+            flow.dropHeld()
+            reactor.resume(flow.socket)
+        }
+        guard controlSocket != nil else {
+            sourceIsLeft()
+            return
+        }
+        perform(control.stop())
+    }
+
+    func fail(_ kind: RunError.Kind, _ message: String) {
+        if failure == nil { failure = RunError(kind, message) }
+        leave()
+    }
+
+    func sourceIsLeft() {
+        guard !isSourceLeft else { return }
+        isSourceLeft = true
+        isLeaving = true
+        pops.finish { report($0) }
+        drainDeadline = reactor.now + Core.drainLimitNanoseconds
+    }
+
+    func report(_ finding: Finding) {
+        findings.add(finding)
+    }
+
+    func publish() {
+        totals.phase = phase
+        totals.flows = flows.map(\.progress)
+        totals.keysToRepair = findings.keysToRepair
+        totals.memberExpiriesDropped = journalWriter.memberExpiriesDropped
+        totals.memberExpiriesDropped += entries?.memberExpiriesDropped ?? 0
+        totals.bytesSent = target.bytesSent
+        totals.findings = findings.list
+        shared.publish(totals)
+    }
+
+    private var phase: Progress.Phase {
+        if isSourceLeft && (target.commandsInFlight == 0 || !isTargetUsable) { return .finished }
+        if isLeaving { return .stopping }
+        if flows.isEmpty { return .connecting }
+        return switch flows.map(\.progress.phase).min(by: { $0.rawValue < $1.rawValue }) {
+        case .snapshot: .snapshot
+        case .tail: .tail
+        case .stable, .finished: .stable
+        default: .connecting
+        }
+    }
+}

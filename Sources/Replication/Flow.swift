@@ -1,0 +1,72 @@
+internal import Bytes
+internal import DragonflySource
+internal import Reactor
+internal import Wire
+
+/// One flow of the source: its connection, its session, its decoders, and what is under way.
+final class Flow {
+    let index: Int
+    let socket: Socket
+    var session: FlowSession
+    var snapshot: SnapshotDecoder
+    var journal: JournalDecoder
+    var progress = FlowProgress()
+
+    /// The snapshot event or journal record being handled; kept while the pipeline has no room.
+    var heldEvent: SnapshotEvent?
+    var heldRecord: JournalRecord?
+    /// The journal blob being read, and its record.
+    var blob: JournalBlobReader?
+    /// Whether the held item was counted as read.
+    var heldIsCounted = false
+    var isBlocked = false
+    /// Has reached a flush and waits for the other flows.
+    var waitsForFlush = false
+    /// Records sent and not yet answered.
+    var recordsPending = 0
+    /// The LSN after the last journal record that was handled, 0 before the journal.
+    var routedLSN: UInt64 = 0
+    /// Takes no more from the stream: it has what it came for, or the run ends.
+    var isDone = false
+    var isClosed = false
+
+    init(
+        index: Int, socket: Socket, session: consuming FlowSession, limits: DecoderLimits
+    ) throws(SystemError) {
+        self.index = index
+        self.socket = socket
+        self.session = session
+        snapshot = try SnapshotDecoder(limits: limits)
+        journal = try JournalDecoder(nextLSN: 0, limits: limits)
+    }
+
+    /// The LSN of the first record not applied, 0 while that is unknown.
+    func settle(nextLSN: UInt64) {
+        recordsPending -= 1
+        precondition(recordsPending >= 0)
+        if nextLSN > 0 { progress.appliedLSN = nextLSN }
+        settleIdle()
+    }
+
+    /// With nothing in flight, everything handled is applied.
+    func settleIdle() {
+        if recordsPending == 0 && routedLSN > 0 { progress.appliedLSN = routedLSN }
+    }
+
+    /// Gives up what is held, unsent.
+    func dropHeld() {
+        if heldIsCounted {
+            if heldRecord != nil {
+                progress.journal.read -= 1
+            } else {
+                progress.snapshot.read -= 1
+            }
+        }
+        heldEvent = nil
+        heldRecord = nil
+        blob = nil
+        heldIsCounted = false
+        waitsForFlush = false
+        isBlocked = false
+    }
+}

@@ -1,0 +1,177 @@
+internal import Bytes
+internal import CPlatform
+internal import RedisTarget
+internal import Wire
+
+extension Replicator {
+    /// Connects and logs in to both servers, asks what they are, and leaves: what `--dry-run` does.
+    /// Nothing is written and no session is opened on the source. Returns lines for the operator.
+    public static func rehearse(_ settings: ReplicationSettings) throws(RunError) -> [String] {
+        var lines: [String] = []
+        let source = try Conversation(settings.source, "source")
+        let sourceServer = try source.ask(["INFO", "server"])
+        let release = InfoText.string(sourceServer, "dragonfly_version:")
+        guard let release else {
+            throw RunError(
+                .refused,
+                "the source \(settings.source) is no Dragonfly: its INFO names no "
+                    + "dragonfly_version")
+        }
+        lines.append("source \(settings.source): Dragonfly \(release)")
+        lines += keyspace(try source.ask(["INFO", "keyspace"]), "source")
+
+        let target = try Conversation(settings.target, "target")
+        let text = try target.ask(["INFO"])
+        guard let version = text.withByteView({ TargetVersion(info: $0) }) else {
+            throw RunError(
+                .refused, "the target \(settings.target): INFO names no redis_version")
+        }
+        lines.append("target \(settings.target): \(version)")
+        if InfoText.string(text, "cluster_enabled:") == "1" {
+            throw RunError(
+                .refused,
+                "the target \(settings.target) is a cluster node; this version writes to a single "
+                    + "server only")
+        }
+        lines += keyspace(text, "target")
+        return lines
+    }
+
+    /// Keys on the source, 0 if it does not say; for the progress display.
+    static func sourceKeys(_ settings: ReplicationSettings) -> Int {
+        guard let source = try? Conversation(settings.source, "source"),
+            let text = try? source.ask(["INFO", "keyspace"])
+        else { return 0 }
+        var keys = 0
+        for database in 0..<64 {
+            guard let line = InfoText.string(text, "db\(database):"),
+                let value = line.split(separator: ",").first?.split(separator: "=").last
+            else { continue }
+            keys += Int(value) ?? 0
+        }
+        return keys
+    }
+
+    private static func keyspace(_ info: [UInt8], _ side: String) -> [String] {
+        (0..<64).compactMap { database in
+            InfoText.string(info, "db\(database):").map { "\(side) database \(database): \($0)" }
+        }
+    }
+}
+
+extension InfoText {
+    static func string(_ text: [UInt8], _ label: String) -> String? {
+        text.withByteView { info in
+            Array(label.utf8).withByteView { InfoText(info).value(of: $0)?.printable() }
+        }
+    }
+}
+
+/// A blocking connection for a few questions before a run; never used on a reactor's thread.
+private final class Conversation {
+    private static let limitMilliseconds: Int32 = 10_000
+
+    private let endpoint: Endpoint
+    private let side: String
+    private let descriptor: Int32
+    private var input: MirroredRing
+    private var output: MirroredRing
+
+    init(_ endpoint: Endpoint, _ side: String) throws(RunError) {
+        var address = try Replicator.resolve(endpoint, side)
+        let descriptor = cp_connect_start(&address, 15_000)
+        do throws(SystemError) {
+            input = try MirroredRing(capacity: 1 << 18)
+            output = try MirroredRing(capacity: 1 << 16)
+        } catch {
+            throw RunError(.interrupted, "no memory for a connection: \(error)")
+        }
+        self.descriptor = descriptor
+        self.endpoint = endpoint
+        self.side = side
+        guard descriptor >= 0 else { throw unreachable(SystemError(result: descriptor)) }
+        let waited = cp_wait_writable(descriptor, Conversation.limitMilliseconds)
+        let code = waited == 0 ? SystemError.timedOut.code : cp_socket_error(descriptor)
+        guard code == 0 else { throw unreachable(SystemError(code: abs(code))) }
+        if let password = endpoint.password {
+            do throws(RunError) {
+                _ = try ask(["AUTH"] + (endpoint.user.map { [$0] } ?? []) + [password])
+            } catch {
+                throw RunError(.unreachable, error.message)
+            }
+        }
+    }
+
+    deinit {
+        if descriptor >= 0 { _ = cp_close(descriptor) }
+    }
+
+    private func unreachable(_ error: SystemError) -> RunError {
+        RunError(.unreachable, "cannot connect to the \(side) \(endpoint): \(error)")
+    }
+
+    /// Sends a command and waits for the text of its reply.
+    func ask(_ words: [String]) throws(RunError) -> [UInt8] {
+        send(words)
+        while !output.isEmpty {
+            switch output.send(to: descriptor, from: output.head) {
+            case .moved(let count): output.consume(count)
+            case .failed(let error): throw unreachable(error)
+            case .wouldBlock, .endOfStream: throw unreachable(SystemError.timedOut)
+            }
+        }
+        do {
+            var scanner = try RESPReplyScanner()
+            while true {
+                // Begun anew with each read, so that a bulk comes whole.
+                scanner.reset()
+                var position = 0
+                if let reply = try scanner.next(input.readable, at: &position) {
+                    let content = reply.content.array()
+                    input.consume(position)
+                    guard reply.hasError else { return content }
+                    throw refusal(String(decoding: content, as: UTF8.self), words[0])
+                }
+                try read()
+            }
+        } catch let error as RunError {
+            throw error
+        } catch {
+            throw RunError(.refused, "the \(side) \(endpoint) sent bytes that are no reply")
+        }
+    }
+
+    private func refusal(_ text: String, _ command: String) -> RunError {
+        let isLogin = text.hasPrefix("NOAUTH") || text.hasPrefix("WRONGPASS")
+        return RunError(
+            isLogin ? .unreachable : .refused,
+            "the \(side) \(endpoint) answered \(command) with: \(text)")
+    }
+
+    private func read() throws(RunError) {
+        guard input.free > 0 else {
+            throw RunError(.refused, "the \(side) \(endpoint) sent a reply without end")
+        }
+        let waited = cp_wait_two(descriptor, -1, Conversation.limitMilliseconds)
+        guard waited != 0 else { throw unreachable(SystemError.timedOut) }
+        switch input.receive(from: descriptor, limit: input.free) {
+        case .moved, .wouldBlock: break
+        case .endOfStream: throw unreachable(SystemError.connectionReset)
+        case .failed(let error): throw unreachable(error)
+        }
+    }
+
+    private func send(_ words: [String]) {
+        output.append("*")
+        output.append(decimal: Int64(words.count))
+        output.append("\r\n")
+        for word in words {
+            let bytes = Array(word.utf8)
+            output.append("$")
+            output.append(decimal: Int64(bytes.count))
+            output.append("\r\n")
+            bytes.withByteView { output.append($0) }
+            output.append("\r\n")
+        }
+    }
+}

@@ -1,0 +1,67 @@
+internal import Bytes
+
+/// Tells on which flow a key belongs, to recognise the ghost copies that PFMERGE leaves on other
+/// shards (protocol.md 6.7, 7.1).
+///
+/// The source does not say how it hashes, so the first keys vote: each way that puts a key on the flow
+/// it came on gets a point. Only a way that explains nearly all keys is believed.
+struct ShardPlacement {
+    private static let seed: UInt64 = 120_577_240_643
+    /// Keys that vote.
+    private static let voters = 1024
+    /// Votes needed before a way is believed.
+    private static let quorum = 16
+
+    enum Way: Int, CaseIterable {
+        case wholeKey, hashTag, slot
+    }
+
+    enum Verdict {
+        case home
+        /// Not this flow's key, by a way that is believed.
+        case elsewhere
+        case unknown
+    }
+
+    private let flowCount: Int
+    private var seen = 0
+    private var votes = (0, 0, 0)
+
+    init(flowCount: Int) {
+        self.flowCount = flowCount
+    }
+
+    /// The way that is believed so far: it places at least 15 of 16 keys right.
+    var believed: Way? {
+        guard seen >= ShardPlacement.quorum else { return nil }
+        let best = max(votes.0, votes.1, votes.2)
+        guard best * 16 >= seen * 15 else { return nil }
+        if votes.0 == best { return .wholeKey }
+        return votes.1 == best ? .hashTag : .slot
+    }
+
+    var wantsVotes: Bool { seen < ShardPlacement.voters && flowCount > 1 }
+
+    /// Lets a key vote that came on `flow`.
+    mutating func vote(_ key: ByteView, flow: Int) {
+        seen += 1
+        if home(of: key, .wholeKey) == flow { votes.0 += 1 }
+        if home(of: key, .hashTag) == flow { votes.1 += 1 }
+        if home(of: key, .slot) == flow { votes.2 += 1 }
+    }
+
+    func verdict(_ key: ByteView, flow: Int) -> Verdict {
+        if flowCount == 1 { return .home }
+        guard let believed else { return .unknown }
+        return home(of: key, believed) == flow ? .home : .elsewhere
+    }
+
+    private func home(of key: ByteView, _ way: Way) -> Int {
+        let count = UInt64(flowCount)
+        return switch way {
+        case .wholeKey: Int(key.xxh64(seed: ShardPlacement.seed) % count)
+        case .hashTag: Int(key.hashTag().xxh64(seed: ShardPlacement.seed) % count)
+        case .slot: key.keySlot() % flowCount
+        }
+    }
+}

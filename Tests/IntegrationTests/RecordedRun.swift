@@ -1,0 +1,149 @@
+import DragonflySimulator
+import Foundation
+import TestSupport
+
+/// df2redis between a simulated Dragonfly and a real redis-server.
+final class RecordedRun {
+    let source: SimulatorServer
+    let target: RedisServer
+    private let stateDirectory: TemporaryDirectory
+    private let program: ChildProcess
+
+    /// Starts everything.
+    /// - Parameters:
+    ///   - command: `migrate` or `replicate`.
+    ///   - password: of the source's default user.
+    ///   - targetArguments: further options of redis-server.
+    init(
+        _ command: String, source content: SimulatorSource,
+        segmentation: Segmentation = .whole, pacing: Pacing = .unlimited, password: String? = nil,
+        arguments: [String] = [], targetArguments: [String] = []
+    ) throws {
+        var options = SimulatorOptions()
+        options.segmentation = segmentation
+        options.pacing = pacing
+        options.password = password
+        source = try SimulatorServer(source: content, options: options)
+        try source.start()
+        target = try RedisServer(arguments: targetArguments)
+        stateDirectory = try TemporaryDirectory()
+        let login = password.map { ":\($0)@" } ?? ""
+        program = try BuiltProgram.df2redis.start(
+            [
+                command, "--source", "redis://\(login)127.0.0.1:\(source.port)",
+                "--target", "redis://127.0.0.1:\(target.port)",
+                "--state-dir", stateDirectory.path,
+            ] + arguments)
+    }
+
+    convenience init(
+        _ command: String, playing recording: TestSupport.Recording, method: WriteMethod,
+        segmentation: Segmentation
+    ) throws {
+        try self.init(
+            command, source: .recording(DragonflySimulator.Recording(folder: recording.path)),
+            segmentation: segmentation, arguments: ["--write-method", method.rawValue])
+    }
+
+    deinit {
+        program.kill()
+        source.stop()
+    }
+
+    /// Waits until every flow has been sent to its end and acknowledged as applied up to there.
+    /// - Throws: `TestSupportError` with what the program printed if it ends before, or hangs.
+    func waitUntilApplied(timeoutSeconds: Int = 120) throws {
+        let deadline = Date(timeIntervalSinceNow: Double(timeoutSeconds))
+        func wait(_ what: String, _ isDone: (Int) -> Bool) throws {
+            while !isDone(200) {
+                guard program.isRunning, Date() < deadline else {
+                    program.kill()
+                    throw TestSupportError(
+                        "\(what): \(source.report())\n\(program.standardOutput)"
+                            + program.standardError)
+                }
+            }
+        }
+        try wait("not read to the end") { source.waitUntilSent(timeoutMilliseconds: $0) }
+        for flow in 0..<source.flowCount {
+            let end = source.nextLSN(flow: flow)
+            try wait("flow \(flow) is not applied up to \(end)") {
+                source.waitForAcknowledgement(
+                    flow: flow, atLeast: end, timeoutMilliseconds: $0)
+            }
+        }
+    }
+
+    /// Waits until flow 0 has sent so much; false if that does not happen.
+    func waitUntilRead(bytes: Int) -> Bool {
+        let deadline = Date(timeIntervalSinceNow: 30)
+        while source.bytesSent(flow: 0) < bytes {
+            guard program.isRunning, Date() < deadline else { return false }
+            usleep(5000)
+        }
+        return true
+    }
+
+    /// Asks the program to end.
+    func interrupt(with signal: Int32 = SIGTERM) { program.signal(signal) }
+
+    func waitForEnd(timeoutSeconds: Double = 60) throws -> ChildProcess.Outcome {
+        try program.waitForEnd(timeoutSeconds: timeoutSeconds)
+    }
+
+    /// Reads all the target holds.
+    func targetState() throws -> ServerState { try StateReader(target.client()).read() }
+
+    /// What the program wrote to `report.json`.
+    func report() throws -> Report {
+        let path = stateDirectory.file("report.json")
+        return try JSONDecoder().decode(
+            Report.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
+    }
+
+    /// What the source has against the program: breaches of the rules, and resets.
+    var complaints: [String] {
+        source.breaches.map(\.description)
+            + (source.resetCount == 0 ? [] : ["\(source.resetCount) connections were reset"])
+    }
+}
+
+/// The values of `--write-method`.
+enum WriteMethod: String, CaseIterable, Sendable {
+    case automatic = "auto"
+    case restore
+    case commands
+}
+
+/// The part of `report.json` that the tests read.
+struct Report: Decodable {
+    struct Counts: Decodable {
+        var read: Int
+        var applied: Int
+        var filtered: Int
+        var skipped: Int
+        var failed: Int
+        var pending: Int
+    }
+
+    struct Finding: Decodable {
+        var kind: String
+        var database: Int
+        var key: String
+        var command: String
+        var reason: String
+    }
+
+    var exitCode: Int
+    var snapshot: Counts
+    var journal: Counts
+    var lsn: [UInt64]
+    var keysToRepair: Int
+    var memberExpiriesDropped: Int
+    var findings: [Finding]
+
+    /// Keys that are named as to be repaired.
+    var repairKeys: Set<StateKey> {
+        Set(findings.filter { $0.kind == "repair" }.map { StateKey($0.database, $0.key) })
+    }
+}

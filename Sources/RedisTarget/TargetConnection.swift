@@ -291,7 +291,10 @@ public final class TargetConnection {
             socket.input.consume(position)
             return nil
         }
-        guard !inFlight.isEmpty else { throw RESPError() }
+        // An answer to nothing, or to what was not sent, is none.
+        guard !inFlight.isEmpty, inFlight.first.end <= socket.sentPosition else {
+            throw RESPError()
+        }
         let command = inFlight.popFirst()
         pendingRelease = (position, command.end)
         let isScript = command.kind == .script || command.kind == .auxiliaryScript
@@ -350,7 +353,7 @@ public final class TargetConnection {
         guard pendingRelease.input > 0 else { return }
         socket.input.consume(pendingRelease.input)
         if pendingRelease.output > socket.output.head {
-            socket.output.consume(to: min(pendingRelease.output, socket.sentPosition))
+            socket.output.consume(to: pendingRelease.output)
         }
         pendingRelease = (0, 0)
         if groupEnds {

@@ -78,6 +78,13 @@ public struct Recording: Sendable {
     }
 }
 
+extension Recording {
+    /// Whether this recording resumed where `other` stopped.
+    public func continues(_ other: Recording) -> Bool {
+        masterId == other.masterId && flows.map(\.firstLSN) == other.flows.map(\.nextLSN)
+    }
+}
+
 extension Recording.Flow {
     fileprivate init(
         _ entry: JSONValue, index: Int, nextLSN: Int, folder: String

@@ -5,7 +5,7 @@ import CPlatform
 public enum SimulatorSource: Sendable {
     /// The bytes a real master sent. A flow that asks for an LSN of the recorded journal resumes
     /// there (PARTIAL) and goes on with `continuation`, a recording that resumed where the first
-    /// one stopped.
+    /// one stopped (`Recording.continues`; another one traps).
     case recording(Recording, continuation: Recording? = nil)
     /// Generated data and, after it, generated traffic.
     case synthetic(SyntheticData, traffic: LiveTraffic? = nil, encoding: SnapshotOptions = .init())

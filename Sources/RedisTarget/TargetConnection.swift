@@ -291,7 +291,10 @@ public final class TargetConnection {
             socket.input.consume(position)
             return nil
         }
-        guard !inFlight.isEmpty else { throw RESPError() }
+        // An answer to nothing, or to what was not sent, is none.
+        guard !inFlight.isEmpty, inFlight.first.end <= socket.sentPosition else {
+            throw RESPError()
+        }
         let command = inFlight.popFirst()
         pendingRelease = (position, command.end)
         let isScript = command.kind == .script || command.kind == .auxiliaryScript
@@ -332,7 +335,10 @@ public final class TargetConnection {
             let name = arguments.next()
         else { return (ByteView(), groupKey.view) }
         guard let first = arguments.next() else { return (name, groupKey.view) }
-        if name.equalsIgnoringCase("XGROUP"), let key = arguments.next() { return (name, key) }
+        if name.equals("XGROUP"), let key = arguments.next() { return (name, key) }
+        if name.equals("EVAL"), arguments.next() != nil, let key = arguments.next() {
+            return (name, key)
+        }
         return (name, first)
     }
 
@@ -350,7 +356,7 @@ public final class TargetConnection {
         guard pendingRelease.input > 0 else { return }
         socket.input.consume(pendingRelease.input)
         if pendingRelease.output > socket.output.head {
-            socket.output.consume(to: min(pendingRelease.output, socket.sentPosition))
+            socket.output.consume(to: pendingRelease.output)
         }
         pendingRelease = (0, 0)
         if groupEnds {

@@ -63,13 +63,14 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         static let count = 1
     }
 
-    static let tickNanoseconds: Int64 = 100_000_000
     /// A flow is read at most this much in one turn, so that others get theirs.
     static let turnBudgetBytes = 1 << 20
     static let readBytes = 256 << 10
     /// How long the target may take to answer what is in flight after the source was left.
     static let drainLimitNanoseconds: Int64 = 30_000_000_000
 
+    /// Between two looks at the clocks, and two publications of the counters.
+    var tickNanoseconds: Int64 = 100_000_000
     let settings: ReplicationSettings
     let shared: CoreShared
     let reactor: Reactor
@@ -125,7 +126,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     // MARK: The thread
 
     func runCore() {
-        reactor.setTimer(Timer.tick, after: Core.tickNanoseconds)
+        reactor.setTimer(Timer.tick, after: tickNanoseconds)
         do throws(SystemError) {
             try reactor.run(self)
         } catch {
@@ -192,7 +193,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     // MARK: Turns
 
     func timerFired(_ timer: Int) {
-        reactor.setTimer(Timer.tick, after: Core.tickNanoseconds)
+        reactor.setTimer(Timer.tick, after: tickNanoseconds)
         if let controlSocket, !isSourceLeft {
             perform(control.tick(now: nowMilliseconds, output: &controlSocket.output))
             reactor.markDirty(controlSocket)

@@ -6,6 +6,8 @@ enum JournalRule: UInt8, Equatable {
     case pass
     /// LPUSH, RPUSH and their X forms: passed; they explain a pop of the same transaction.
     case push
+    /// INCRBYFLOAT, HINCRBYFLOAT: computed on the target as Dragonfly does.
+    case floatIncrement
     /// SET without STICK and _MCFLAGS; a PFMERGE ghost is dropped.
     case set
     /// GETSET: SET, so that the old value does not come back as a reply.
@@ -94,16 +96,17 @@ struct JournalRules {
         (
             .pass,
             [
-                "SETNX", "APPEND", "SETRANGE", "INCR", "DECR", "INCRBY", "DECRBY", "INCRBYFLOAT",
+                "SETNX", "APPEND", "SETRANGE", "INCR", "DECR", "INCRBY", "DECRBY",
                 "MSET", "SETBIT", "BITFIELD", "PFADD", "PERSIST", "PEXPIREAT", "DEL", "UNLINK",
                 "RENAME", "RENAMENX", "LINSERT", "LSET",
                 "LTRIM", "LREM", "LMOVE", "RPOPLPUSH", "SADD", "SREM", "SMOVE", "ZADD", "ZINCRBY",
                 "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE", "ZREMRANGEBYLEX", "ZPOPMIN",
-                "ZPOPMAX", "GEOADD", "HSET", "HMSET", "HSETNX", "HINCRBY", "HINCRBYFLOAT", "HDEL",
+                "ZPOPMAX", "GEOADD", "HSET", "HMSET", "HSETNX", "HINCRBY", "HDEL",
                 "XTRIM", "XDEL", "XACK", "XSETID", "XGROUP",
             ]
         ),
         (.push, ["LPUSH", "RPUSH", "LPUSHX", "RPUSHX"]),
+        (.floatIncrement, ["INCRBYFLOAT", "HINCRBYFLOAT"]),
         (.set, ["SET"]),
         (.setWithoutReply, ["GETSET"]),
         (.deleteWithoutReply, ["GETDEL"]),

@@ -72,6 +72,8 @@ struct JournalWriter: ~Copyable {
         switch match.rule {
         case .pass, .push, .pop:
             return try pass(record, context, target)
+        case .floatIncrement:
+            return try floatIncrement(record, context, target)
         case .set:
             return try set(record, context, placement, target)
         case .setWithoutReply:
@@ -217,6 +219,34 @@ struct JournalWriter: ~Copyable {
         end(.journal, record, context, target)
         if isSticky { stickyFlagsDropped += 1 }
         if hasMemcachedFlags { memcachedFlagsDropped += 1 }
+        return .sent
+    }
+
+    // INCRBYFLOAT k increment, HINCRBYFLOAT k field increment
+    private func floatIncrement(
+        _ record: JournalRecord, _ context: RecordContext, _ target: TargetConnection
+    ) throws(DecodeError) -> RecordOutcome {
+        var arguments = record.arguments
+        _ = arguments.next()
+        guard let key = arguments.next(), let second = arguments.next() else {
+            return .repair("a float increment without an increment")
+        }
+        let third = arguments.next()
+        let script = ByteView(FloatIncrement.script)
+        let bytes =
+            script.count + record.payload.count
+            + TargetConnection.argumentBytes(8) * 7
+        guard
+            try target.begin(flow: context.flow, database: record.database, bytes: bytes)
+        else { return .blocked }
+        target.header(arguments: third == nil ? 5 : 6)
+        target.argument("EVAL")
+        target.argument(script)
+        target.argument("1")
+        target.argument(key)
+        target.argument(third ?? second)
+        if third != nil { target.argument(second) }
+        end(.journal, record, context, target)
         return .sent
     }
 

@@ -125,13 +125,12 @@ struct RunCommand {
                 try Files.replace(path, with: outcome.json.indentedText)
             } catch {
                 logger.error("the report is not written: \(error)")
-                if status == ExitStatus.success { status = ExitStatus.failures }
+                status = ExitStatus.undelivered(status)
             }
         }
         let isJSON = configuration.logFormat == .json
         let text = isJSON ? outcome.json.compactText + "\n" : Summary.text(outcome)
-        if !printResult(text) && status == ExitStatus.success { status = ExitStatus.failures }
-        return status
+        return printResult(text) ? status : ExitStatus.undelivered(status)
     }
 
     private func printResult(_ text: String) -> Bool {

@@ -19,13 +19,15 @@ import Testing
         defer { source.stop() }
         let target = try RedisServer()
 
-        let full = try replicate(from: source, to: target, resumeLSNs: nil, until: first.finalLSNs)
+        let full = try replicate(from: source, to: target, position: nil, until: first.finalLSNs)
         #expect(full.error == nil)
         #expect(full.progress.snapshot.applied > 0)
         try expect(first, on: target)
 
         let resumed = try replicate(
-            from: source, to: target, resumeLSNs: first.finalLSNs, until: second.finalLSNs)
+            from: source, to: target,
+            position: SourcePosition(sourceID: source.masterId, lsns: first.finalLSNs),
+            until: second.finalLSNs)
         #expect(resumed.error == nil)
         #expect(resumed.progress.snapshot.read == 0)
         let records = zip(second.finalLSNs, first.finalLSNs).reduce(0) { $0 + Int($1.0 - $1.1) }
@@ -37,13 +39,13 @@ import Testing
     }
 
     private func replicate(
-        from source: SimulatorServer, to target: RedisServer, resumeLSNs: [UInt64]?,
+        from source: SimulatorServer, to target: RedisServer, position: SourcePosition?,
         until ends: [UInt64]
     ) throws -> RunReport {
         var settings = ReplicationSettings(
             mode: .replicate, source: Endpoint(host: "127.0.0.1", port: source.port),
             target: Endpoint(host: "127.0.0.1", port: target.port))
-        settings.resumeLSNs = resumeLSNs
+        settings.position = position
         let replicator = try Replicator(settings: settings)
         try replicator.start()
         for (flow, end) in ends.enumerated() {

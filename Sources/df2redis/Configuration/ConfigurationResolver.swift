@@ -52,7 +52,7 @@ struct ConfigurationResolver {
             case .file(let path, _, _)? = configuration.origins["stateDir"]
         {
             let parent = Files.parent(of: path)
-            configuration.stateDirectory = parent == "/" ? "/" + directory : "\(parent)/\(directory)"
+            configuration.stateDirectory = (parent == "/" ? "" : parent) + "/" + directory
         }
     }
 

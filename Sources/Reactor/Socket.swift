@@ -111,6 +111,9 @@ public final class Socket {
     /// Bytes appended to `output` and not yet handed to the kernel.
     public var bytesUnsent: Int { output.tail - sentPosition }
 
+    /// True once a read or write has failed.
+    public var hasFailed: Bool { failure != nil }
+
     /// True while a read may bring something without waiting.
     public var mayRead: Bool { state == .open && isReadable && !reachedEnd }
 

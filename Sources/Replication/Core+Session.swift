@@ -28,7 +28,10 @@ extension Core {
             if consumed > 0 { continue }
             guard socket.fill(limit: socket.input.capacity) > 0 else { break }
         }
-        if socket.reachedEnd { perform(control.connectionEnded("the source closed it")) }
+        if socket.reachedEnd {
+            perform(control.connectionEnded("the source closed it"))
+            if control.phase == .closed { sourceIsLeft() }
+        }
         reactor.markDirty(socket)
     }
 
@@ -55,10 +58,23 @@ extension Core {
             }
         case .close(let error):
             if let error { note(error) }
-            if let controlSocket { reactor.close(controlSocket) }
-            sourceIsLeft()
+            closeControl()
         }
         if let controlSocket { reactor.markDirty(controlSocket) }
+    }
+
+    /// The control connection goes last, and as politely as the flows: closing it with an answer
+    /// unread would reset it.
+    private func closeControl() {
+        guard let controlSocket, controlSocket.state == .open, !controlSocket.reachedEnd,
+            !controlSocket.hasFailed
+        else {
+            sourceIsLeft()
+            return
+        }
+        reactor.flushNow(controlSocket)
+        controlSocket.shutdownWriting()
+        controlDeadline = nowMilliseconds + SessionTiming.leaveLimit
     }
 
     func perform(_ action: FlowAction, on flow: Flow) {

@@ -103,6 +103,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var wasStopped = false
     var isLeaving = false
     var isSourceLeft = false
+    /// When reading the closing control connection ends at the latest, milliseconds.
+    var controlDeadline = Int64.max
     var drainDeadline = Int64.max
     /// Flows that reached the flush that is being waited for.
     var flowsAtFlush = 0
@@ -186,7 +188,9 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     func failed(_ socket: Socket, _ error: SystemError) {
         switch socket.role {
         case Role.target: lostTarget("\(error)")
-        case Role.control: perform(control.connectionEnded("\(error)"))
+        case Role.control:
+            perform(control.connectionEnded("\(error)"))
+            if control.phase == .closed { sourceIsLeft() }
         default:
             let flow = flow(of: socket)
             perform(flow.session.connectionEnded("\(error)"), on: flow)
@@ -204,6 +208,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         if let controlSocket, !isSourceLeft {
             perform(control.tick(now: nowMilliseconds, output: &controlSocket.output))
             reactor.markDirty(controlSocket)
+            if nowMilliseconds >= controlDeadline { sourceIsLeft() }
         }
         pops.tick(nowMilliseconds) { report($0) }
         publish()
@@ -267,6 +272,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         guard !isSourceLeft else { return }
         isSourceLeft = true
         isLeaving = true
+        if let controlSocket { reactor.close(controlSocket) }
         pops.finish { report($0) }
         drainDeadline = reactor.now + Core.drainLimitNanoseconds
     }

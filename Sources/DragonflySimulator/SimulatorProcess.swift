@@ -26,13 +26,9 @@ public enum SimulatorProcess {
         _ = cp_close(signals)
     }
 
-    /// Writes a line to standard output at once. A closed output is no reason to stop serving.
+    /// Prints a line at once, also into a pipe.
     private static func writeLine(_ line: String) {
-        var rest = Array((line + "\n").utf8)[...]
-        while !rest.isEmpty {
-            let count = rest.withUnsafeBytes { write(STDOUT_FILENO, $0.baseAddress, $0.count) }
-            guard count > 0 else { return }
-            rest = rest.dropFirst(count)
-        }
+        print(line)
+        fflush(nil)
     }
 }

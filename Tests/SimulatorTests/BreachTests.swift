@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import DragonflySimulator
@@ -98,6 +99,19 @@ private func source() -> SimulatorSource {
         try withServer(source(), breaches: [.clientVersionTwice]) { server in
             let replica = try TestReplica(port: server.port)
             #expect(try replica.control.command("REPLCONF CLIENT-VERSION 4") == ["OK"])
+        }
+    }
+
+    /// The report is JSON and holds what happened.
+    @Test func reportsBreaches() throws {
+        try withServer(source(), breaches: [.clientVersionTwice]) { server in
+            let replica = try TestReplica(port: server.port)
+            _ = try replica.control.command("REPLCONF CLIENT-VERSION 4")
+            let parsed = try JSONSerialization.jsonObject(with: Data(server.report().utf8))
+            let report = try #require(parsed as? [String: Any])
+            #expect(report["breaches"] as? [String] == [Breach.clientVersionTwice.description])
+            #expect(report["sessions"] as? Int == 1)
+            #expect((report["flows"] as? [[String: Any]])?.count == 2)
         }
     }
 

@@ -149,6 +149,7 @@ extension Core {
                 flow.progress.snapshot.skipped += 1
                 return .done
             }
+            if entry.type == .streamListpacks { try suspectGroups(entry, flow) }
         }
         guard entries != nil else { return .blocked }
         let outcome: EntryOutcome
@@ -205,6 +206,23 @@ extension Core {
         }
         totals.misplacedKeys += 1
         return false
+    }
+
+    /// Up to v1.25 Dragonfly writes the stream's last id in place of each group's.
+    private func suspectGroups(_ entry: SnapshotEntry, _ flow: Flow) throws(DecodeError) {
+        if let release = control.release, (release.major, release.minor) >= (1, 26) { return }
+        do throws(DecodeError) {
+            try groupReader.open(type: entry.type, value: entry.value)
+        } catch {
+            throw located(error, flow, opcode: entry.type.rawValue)
+        }
+        guard groupReader.groupCount > 0 else { return }
+        report(
+            Finding(
+                kind: .repair, database: entry.database, key: entry.key.printable(),
+                command: "stream",
+                reason: "this release of the source sends a wrong last id for consumer groups; "
+                    + "set it with XGROUP SETID"))
     }
 
     private func auxiliary(

@@ -89,6 +89,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var flows: [Flow] = []
     var placement = ShardPlacement(flowCount: 1)
     var pops = PopWatch()
+    var groupReader: StreamReader
     var held: HeldExpiries
     /// Up to where in `held` the true expiries were set, at the end.
     var releasePlace = 0
@@ -127,6 +128,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         control = ControlSession(settings.controlSettings, now: 0)
         scratch = try RegionBuffer(capacity: 64 << 10)
         held = try HeldExpiries()
+        groupReader = try StreamReader()
         try reactor.add(socket)
     }
 

@@ -58,6 +58,23 @@ import Wire
         #expect(isSame)
     }
 
+    /// What waits in the window is not scanned again with every byte that comes: that would take
+    /// hours here, not a second.
+    @Test(.timeLimit(.minutes(1)))
+    func waitingCostsNoScan() throws {
+        let count = 120_000
+        let set = Self.stream {
+            $0.raw(StreamBytes(hex: "02 01 73"))
+            $0.length(UInt64(count))
+            $0.raw((0..<count).flatMap { [1, UInt8($0 & 0xff)] })
+        }
+        let record = StreamBytes.make { $0.command([String](repeating: "x", count: count)) }.bytes
+        #expect(set.count < DecoderLimits().windowBytes)
+        #expect(try FlowRun(set, segment: { 1 }).entries.map(\.value.count) == [2 * count + 5])
+        let run = try FlowRun(record, partialLSN: 1, segment: { 1 })
+        #expect(run.records.map(\.arguments.count) == [count])
+    }
+
     /// A value above the limit is named, with its size, and what follows is in step; others go on.
     @Test func valuesAboveTheLimitAreRefused() throws {
         let limits = DecoderLimits(windowBytes: 4096, assemblyBytes: 64 << 10)

@@ -51,6 +51,7 @@ import Wire
         // More than the value, a cut in a primitive, a cut in a string, a cut in the head.
         ("E0 01000000 05000000 00016100 00", .straddlesBoundary),
         ("E0 01000000 06000000 020161 02 01 61 E0 01000000 03000000 016201", .straddlesBoundary),
+        ("E0 01000000 06000000 020161 02 01 61 E0 01000000 03000000 056262", .straddlesBoundary),
         ("E0 01000000 05000000 0201610241", .straddlesBoundary),
         ("E0 01000000 07000000 02016102 03 6161", .straddlesBoundary),
         ("E0 01000000 02000000 0201", .straddlesBoundary),

@@ -6,8 +6,14 @@ import Testing
 /// Promise: values mean to us what they mean to a redis-server, and what we let pass it loads.
 @Suite(.serialized)
 struct RedisJudgeTests {
-    private func inOrder(_ elements: [ReadElement], of family: ValueFamily) -> [ReadElement] {
-        family == .set || family == .hash ? elements.sorted() : elements
+    /// As `RedisJudge.elements` gives them: a plain sorted set may come in any order.
+    private func inOrder(_ elements: [ReadElement], of type: ValueType) -> [ReadElement] {
+        switch type {
+        case .zset2:
+            elements.sorted { $0.score == $1.score ? $0 < $1 : $0.score < $1.score }
+        default:
+            type.family == .set || type.family == .hash ? elements.sorted() : elements
+        }
     }
 
     /// Hand-made values of every type that Redis 7.0 loads, with a full look at their structure on
@@ -22,11 +28,11 @@ struct RedisJudgeTests {
             #expect(try checkValue(type, value).isVerbatimLoadable)
             #expect(try redis.restore("k", dumpPayload(type, value)) == .text("OK"), "\(type)")
             guard type != .string, type.family != .stream else { continue }
-            let read = inOrder(try readElements(type, value), of: type.family)
+            let read = inOrder(try readElements(type, value), of: type)
             #expect(try redis.elements("k", type.family.name) == read, "\(type)")
             compared += 1
         }
-        #expect(compared == 12)
+        #expect(compared == 11)
         let list =
             [1, 2]
             + ValueBytes.string(
@@ -61,7 +67,7 @@ struct RedisJudgeTests {
             #expect(verdict.isVerbatimLoadable && !verdict.isEmpty, "\(name)")
             #expect(try redis.restore("copy", dumpPayload(type, value)) == .text("OK"))
             if type.family != .stream && type != .string {
-                let read = inOrder(try readElements(type, value), of: type.family)
+                let read = inOrder(try readElements(type, value), of: type)
                 #expect(try redis.elements(name, type.family.name) == read, "\(name)")
                 #expect(try redis.elements("copy", type.family.name) == read, "\(name)")
                 #expect(verdict.elementCount == read.count)
@@ -131,7 +137,7 @@ struct RedisJudgeTests {
                     if isRefused { continue }
                     alike += 1
                     guard type != .string, type.family != .stream else { continue }
-                    let read = inOrder(try readElements(type, bytes), of: type.family)
+                    let read = inOrder(try readElements(type, bytes), of: type)
                     #expect(
                         try redis.elements("k", type.family.name) == read,
                         "\(type) byte \(index) seed \(seed)")
@@ -179,8 +185,9 @@ struct RedisJudgeTests {
         stream.nodes[1].listpack[stream.nodes[1].listpack.count - 3] = 3
         cases.append(("entry length", .streamListpacks2, stream.value))
         for (name, type, value) in cases {
-            #expect(
-                try redis.restore("k", dumpPayload(type, value)) == .text("OK"), "\(name)")
+            let reply = try redis.restore("k", dumpPayload(type, value))
+            // Two owners free an entry twice; servers with a later security patch refuse that.
+            #expect(reply == .text("OK") || name == "two owners", "\(name)")
             #expect(throws: DecodeError(.damagedContainer), "\(name)") {
                 try checkValue(type, value)
             }

@@ -21,6 +21,8 @@ import Testing
 
         let full = try replicate(from: source, to: target, position: nil, until: first.finalLSNs)
         #expect(full.error == nil)
+        #expect(full.sourceID == source.masterId)
+        #expect(full.progress.flows.map(\.appliedLSN) == first.finalLSNs)
         #expect(full.progress.snapshot.applied > 0)
         try expect(first, on: target, but: [full])
 

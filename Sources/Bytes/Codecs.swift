@@ -74,7 +74,7 @@ public enum LZF {
 /// A streaming decompressor of LZ4 or zstd frames (protocol.md 3.5). It allocates at creation and on
 /// its first frame, then no more.
 public struct FrameDecompressor: ~Copyable {
-    public enum Format {
+    public enum Format: Sendable {
         case lz4
         case zstd
     }

@@ -1,0 +1,21 @@
+/// A reproducible source of random numbers (SplitMix64), so that a failing walk can be walked again.
+public struct SeededGenerator: RandomNumberGenerator {
+    private var state: UInt64
+
+    public init(seed: UInt64) {
+        state = seed
+    }
+
+    public mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
+        return mixed ^ (mixed >> 31)
+    }
+
+    /// `count` bytes; `kinds` says how many different values occur, fewer compress better.
+    public mutating func bytes(_ count: Int, kinds: Int = 256) -> [UInt8] {
+        (0..<count).map { _ in UInt8.random(in: 0...UInt8(kinds - 1), using: &self) }
+    }
+}

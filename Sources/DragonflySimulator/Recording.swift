@@ -103,7 +103,7 @@ extension Recording.Flow {
         }
         guard let bytes = content, bytes.count == total, before >= 0, before <= stable,
             stable <= total
-        else { throw RecordingError(description: "\(path): damaged, or not what its manifest says") }
+        else { throw RecordingError(description: "\(path): not what its manifest says") }
         self.bytes = bytes
         self.token = token
         isPartial = kind == "PARTIAL"

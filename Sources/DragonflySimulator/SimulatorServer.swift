@@ -113,7 +113,7 @@ public final class SimulatorServer: Sendable {
     public func waitForAcknowledgement(
         flow: Int, atLeast value: UInt64, timeoutMilliseconds: Int
     ) -> Bool {
-        wait(timeoutMilliseconds) { $0.flows[flow].acknowledgements.last.map { $0 >= value } ?? false }
+        wait(timeoutMilliseconds) { ($0.flows[flow].acknowledgements.last ?? 0) >= value }
     }
 
     /// Waits until at least one session was opened and all connections are closed again; false after

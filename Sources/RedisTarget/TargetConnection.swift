@@ -20,6 +20,8 @@ public enum CommandKind: UInt8, Sendable, BitwiseCopyable {
     case script
     /// A script of the snapshot's AUX fields; no record.
     case auxiliaryScript
+    /// The true expiry of a key that was kept alive; no record.
+    case expiry
 }
 
 /// A command sent and not yet answered.

@@ -153,9 +153,15 @@ extension Core {
         guard entries != nil else { return .blocked }
         let outcome: EntryOutcome
         do throws(DecodeError) {
+            var entry = entry
+            let now = cp_unix_milliseconds()
+            if entry.expiryMilliseconds != 0 {
+                entry.expiryMilliseconds = held.adjust(
+                    entry.expiryMilliseconds, database: entry.database, key: entry.key, now: now)
+            }
             outcome = try entries!.write(
-                entry, flow: flow.index, as: .entry, nextLSN: 0,
-                unixMilliseconds: cp_unix_milliseconds(), to: target)
+                entry, flow: flow.index, as: .entry, nextLSN: 0, unixMilliseconds: now,
+                to: target)
         } catch {
             throw located(error, flow, opcode: entry.type.rawValue)
         }
@@ -164,8 +170,8 @@ extension Core {
             return .blocked
         case .sent:
             flow.recordsPending += 1
-            if entry.isSticky { totals.stickyFlagsDropped += 1 }
-            if entry.hasMemcachedFlags { totals.memcachedFlagsDropped += 1 }
+            if entry.isSticky { stickyEntries += 1 }
+            if entry.hasMemcachedFlags { memcachedEntries += 1 }
         case .impossible:
             flow.progress.snapshot.skipped += 1
             totals.skippedByFamily[Int(entry.type.family.rawValue)] += 1
@@ -315,7 +321,8 @@ extension Core {
         guard entries != nil else { return .blocked }
         do throws(DecodeError) {
             outcome = try journalWriter.write(
-                record, match, context, placement: placement, entries: &entries!, to: target)
+                record, match, context, placement: placement, entries: &entries!,
+                held: &held, to: target)
         } catch {
             throw located(error, flow, opcode: record.operation.rawValue)
         }

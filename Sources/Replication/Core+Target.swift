@@ -34,6 +34,23 @@ extension Core {
         }
     }
 
+    /// The run ends, so nobody will renew what was kept alive, or delete it.
+    func releaseHeldExpiries() {
+        guard held.count > 0, isTargetUsable else { return }
+        while releasePlace < held.places.upperBound {
+            if let (entry, key) = held.entry(at: releasePlace) {
+                do throws(DecodeError) {
+                    guard try journalWriter.release(entry, key, to: target) else { return }
+                } catch {
+                    fail(.interrupted, "no memory to set the expiry of \(key.printable())")
+                    return
+                }
+            }
+            releasePlace += 1
+        }
+        held.removeAll()
+    }
+
     func lostTarget(_ reason: String) {
         isTargetUsable = false
         if greeting.isDone {
@@ -62,6 +79,8 @@ extension Core {
             break
         case .auxiliaryScript:
             if !reply.reply.hasError { totals.scriptsLoaded += 1 }
+        case .expiry:
+            if reply.recordFailed { nameFailure(reply) }
         case .entry:
             let flow = flows[Int(reply.command.flow)]
             flow.settle(nextLSN: 0)

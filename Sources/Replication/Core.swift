@@ -89,8 +89,14 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var flows: [Flow] = []
     var placement = ShardPlacement(flowCount: 1)
     var pops = PopWatch()
+    var held: HeldExpiries
+    /// Up to where in `held` the true expiries were set, at the end.
+    var releasePlace = 0
     var scratch: RegionBuffer
 
+    /// Snapshot entries whose flag was dropped; the journal's are counted by its writer.
+    var stickyEntries = 0
+    var memcachedEntries = 0
     var findings = Findings()
     var totals = Progress()
     var failure: RunError?
@@ -118,6 +124,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
             name: settings.taskName)
         control = ControlSession(settings.controlSettings, now: 0)
         scratch = try RegionBuffer(capacity: 64 << 10)
+        held = try HeldExpiries()
         try reactor.add(socket)
     }
 
@@ -224,7 +231,12 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         {
             leave()
         }
-        if isSourceLeft, target.commandsInFlight == 0 || !isTargetUsable { reactor.stop() }
+        if isSourceLeft {
+            releaseHeldExpiries()
+            if target.commandsInFlight == 0 && held.count == 0 || !isTargetUsable {
+                reactor.stop()
+            }
+        }
     }
 
     // MARK: The end
@@ -267,9 +279,14 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         totals.phase = phase
         totals.flows = flows.map(\.progress)
         totals.keysToRepair = findings.keysToRepair
-        totals.memberExpiriesDropped = journalWriter.memberExpiriesDropped
-        totals.memberExpiriesDropped += entries?.memberExpiriesDropped ?? 0
+        totals.memberExpiriesDropped =
+            journalWriter.memberExpiriesDropped + (entries?.memberExpiriesDropped ?? 0)
+        totals.stickyFlagsDropped = stickyEntries + journalWriter.stickyFlagsDropped
+        totals.memcachedFlagsDropped = memcachedEntries + journalWriter.memcachedFlagsDropped
         totals.bytesSent = target.bytesSent
+        totals.expiriesHeld = held.count
+        totals.expiriesNotHeld = held.notHeld
+        totals.pendingEntriesDropped = entries?.pendingEntriesDropped ?? 0
         totals.findings = findings.list
         shared.publish(totals)
     }

@@ -14,6 +14,13 @@ enum JournalRule: UInt8, Equatable {
     case setWithoutReply
     /// GETDEL: DEL, for the same reason.
     case deleteWithoutReply
+    /// PEXPIREAT: a near expiry is held (see HeldExpiries).
+    case expireAt
+    /// DEL, UNLINK and PERSIST: passed; nothing is held for their keys any more.
+    case delete
+    case persist
+    /// RENAME, RENAMENX: passed; what is held goes with the key.
+    case rename
     /// RESTORE: written like a snapshot entry, in the form the target can load.
     case restore
     /// DELEX: DEL if it has no condition.
@@ -97,8 +104,7 @@ struct JournalRules {
             .pass,
             [
                 "SETNX", "APPEND", "SETRANGE", "INCR", "DECR", "INCRBY", "DECRBY",
-                "MSET", "SETBIT", "BITFIELD", "PFADD", "PERSIST", "PEXPIREAT", "DEL", "UNLINK",
-                "RENAME", "RENAMENX", "LINSERT", "LSET",
+                "MSET", "SETBIT", "BITFIELD", "PFADD", "LINSERT", "LSET",
                 "LTRIM", "LREM", "LMOVE", "RPOPLPUSH", "SADD", "SREM", "SMOVE", "ZADD", "ZINCRBY",
                 "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE", "ZREMRANGEBYLEX", "ZPOPMIN",
                 "ZPOPMAX", "GEOADD", "HSET", "HMSET", "HSETNX", "HINCRBY", "HDEL",
@@ -107,6 +113,10 @@ struct JournalRules {
         ),
         (.push, ["LPUSH", "RPUSH", "LPUSHX", "RPUSHX"]),
         (.floatIncrement, ["INCRBYFLOAT", "HINCRBYFLOAT"]),
+        (.expireAt, ["PEXPIREAT"]),
+        (.delete, ["DEL", "UNLINK"]),
+        (.persist, ["PERSIST"]),
+        (.rename, ["RENAME", "RENAMENX"]),
         (.set, ["SET"]),
         (.setWithoutReply, ["GETSET"]),
         (.deleteWithoutReply, ["GETDEL"]),

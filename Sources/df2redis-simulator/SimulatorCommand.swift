@@ -46,7 +46,11 @@ struct ServerOptions: ParsableArguments {
         options.user = user
         options.segmentation = segment.value
         options.pacing = bytesPerSecond.map(Pacing.bytesPerSecond) ?? .unlimited
-        try SimulatorProcess.run(source: source, options: options, exitWhenLeft: exitWhenLeft)
+        do {
+            try SimulatorProcess.run(source: source, options: options, exitWhenLeft: exitWhenLeft)
+        } catch {
+            throw ValidationError("cannot serve on port \(port): \(error)")
+        }
     }
 }
 

@@ -119,17 +119,18 @@ struct RunCommand {
 
     // The result counts as delivered only if both places took it.
     private func finish(_ outcome: RunOutcome) -> Int32 {
-        var status = outcome.exitStatus
+        var outcome = outcome
         if let path = outcome.reportPath {
             do throws(FileFailure) {
                 try Files.replace(path, with: outcome.json.indentedText)
             } catch {
                 logger.error("the report is not written: \(error)")
-                status = ExitStatus.undelivered(status)
+                outcome.canWriteReport = false
             }
         }
         let isJSON = configuration.logFormat == .json
         let text = isJSON ? outcome.json.compactText + "\n" : Summary.text(outcome)
+        let status = outcome.exitStatus
         return printResult(text) ? status : ExitStatus.undelivered(status)
     }
 

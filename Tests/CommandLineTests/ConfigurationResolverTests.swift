@@ -39,7 +39,6 @@ struct ConfigurationResolverTests {
         #expect(settings.target == Endpoint(host: "file", port: 2))
         #expect(settings.cores == nil)
         #expect(settings.taskName == "filetask")
-        #expect(resolver.notices == [])
     }
 
     @Test func defaultsAreThoseOfTheSettings() throws {
@@ -123,6 +122,14 @@ struct ConfigurationResolverTests {
         let resolver = resolve(flags: servers + [("--x", path, value)])
         #expect(resolver.settings(mode: .migrate).settings != nil)
         #expect(resolver.notices == [])
+    }
+
+    /// One thread does the work so far; asking for more is answered.
+    @Test func cores() {
+        let notices = resolve(flags: servers + [("--cores", "cores", "4")]).notices
+        #expect(notices.map(\.description).first?.contains("one thread") == true)
+        #expect(resolve(flags: servers + [("--cores", "cores", "1")]).notices == [])
+        #expect(resolve(flags: servers + [("--cores", "cores", "auto")]).notices == [])
     }
 
     @Test func missingServers() {

@@ -55,6 +55,16 @@ struct SummaryTests {
         #expect(plain.contains("  and 5 more; --state-dir DIR keeps a list\n"))
     }
 
+    /// A report that could not be written is not referred to, and the run did not succeed.
+    @Test func reportNotWritten() {
+        var outcome = SampleReports.outcome(
+            SampleReports.finished(failed: 25), stateDirectory: "/var/state")
+        outcome.canWriteReport = false
+        #expect(!Summary.text(outcome).contains("report.json"))
+        outcome.report.progress = SampleReports.finished()
+        #expect(outcome.exitStatus == 1)
+    }
+
     @Test func losses() {
         var progress = SampleReports.finished()
         progress.ghostKeys = 3

@@ -16,7 +16,8 @@ private func source() -> SimulatorSource {
         try withServer(source(), breaches: [.pipelinedFlow(flow: 0)]) { server in
             let replica = try TestReplica(port: server.port)
             let flow = try TestConnection(port: server.port)
-            try flow.send("DFLY FLOW \(replica.masterId) \(replica.session) 0\r\nREPLCONF ACK 1\r\n")
+            let request = "DFLY FLOW \(replica.masterId) \(replica.session) 0\r\n"
+            try flow.send(request + "REPLCONF ACK 1\r\n")
             #expect(try flow.reply() == ["-ERR invalid state"])
         }
     }

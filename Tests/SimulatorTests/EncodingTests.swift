@@ -56,10 +56,14 @@ extension RegionBuffer {
     @Test(arguments: [
         (["a", "12", "bb"], "10 10 00 00 00 03 00 81 61 02 0C 01 82 62 62 03 FF"),
         (["f", "v", "n", "12"], "12 12 00 00 00 04 00 81 66 02 81 76 02 81 6E 02 0C 01 FF"),
-        (["a", "1", "b", "2.5"],
-            "14 14 00 00 00 04 00 81 61 02 01 01 81 62 02 83 32 2E 35 04 FF"),
-        (["a", "-inf", "b", "inf"],
-            "18 18 00 00 00 04 00 81 61 02 84 2D 69 6E 66 05 81 62 02 83 69 6E 66 04 FF"),
+        (
+            ["a", "1", "b", "2.5"],
+            "14 14 00 00 00 04 00 81 61 02 01 01 81 62 02 83 32 2E 35 04 FF"
+        ),
+        (
+            ["a", "-inf", "b", "inf"],
+            "18 18 00 00 00 04 00 81 61 02 84 2D 69 6E 66 05 81 62 02 83 69 6E 66 04 FF"
+        ),
     ])
     func listpacks(_ elements: [String], _ expected: String) throws {
         let actual = try encoded { try $0.appendListpack(elements.map(bytes)) }
@@ -103,8 +107,9 @@ extension RegionBuffer {
     @Test func shards() {
         let rows: [(key: String, moduli: [Int])] = [
             ("", [1, 0, 1, 1, 1]), ("a", [1, 0, 3, 3, 3]), ("foo", [1, 1, 1, 5, 13]),
-            ("key:0", [0, 2, 0, 0, 0]), ("user:1000", [0, 2, 2, 2, 2]), ("{tag}x", [0, 2, 0, 4, 4]),
-            ("tag", [0, 1, 0, 0, 0]), (String(repeating: "x", count: 40), [0, 0, 0, 0, 8]),
+            ("key:0", [0, 2, 0, 0, 0]), ("user:1000", [0, 2, 2, 2, 2]),
+            ("{tag}x", [0, 2, 0, 4, 4]), ("tag", [0, 1, 0, 0, 0]),
+            (String(repeating: "x", count: 40), [0, 0, 0, 0, 8]),
         ]
         for row in rows {
             let actual = [2, 3, 4, 8, 16].map { shard(of: bytes(row.key), flowCount: $0) }

@@ -49,8 +49,8 @@ private func smallSource(flows: Int = 2) -> SimulatorSource {
             let server = try replica.control.command("INFO server")[0]
             #expect(server.contains("dragonfly_version:df-v1.40"))
             #expect(try replica.control.command("INFO keyspace")[0].contains("db0:keys=50,"))
-            #expect(
-                try replica.control.command("ROLE") == ["master", "10.1.2.3", "16379", "preparation"])
+            let role = try replica.control.command("ROLE")
+            #expect(role == ["master", "10.1.2.3", "16379", "preparation"])
             let setting = try replica.control.command("CONFIG GET replication_timeout")
             #expect(setting == ["replication_timeout", "30000"])
             #expect(try replica.control.command("CLIENT SETNAME x") == ["OK"])
@@ -123,6 +123,22 @@ private func smallSource(flows: Int = 2) -> SimulatorSource {
             let control = try TestConnection(port: server.port)
             #expect(try control.command("DFLY SYNC \(waiting.session)") == ["OK"])
             #expect(try waiting.flows[0].read(9) == Array("REDIS0009".utf8))
+        }
+    }
+
+    /// A reset is told from an orderly close.
+    @Test func countsResets() throws {
+        try withServer(smallSource()) { server in
+            let orderly = try TestReplica(port: server.port)
+            try orderly.openFlows()
+            orderly.flows[0].close()
+            _ = try orderly.flows[1].readToEnd()
+            #expect(server.resetCount == 0)
+            let rude = try TestReplica(port: server.port)
+            try rude.openFlows()
+            rude.flows[0].reset()
+            _ = try rude.flows[1].readToEnd()
+            #expect(server.resetCount == 1)
         }
     }
 

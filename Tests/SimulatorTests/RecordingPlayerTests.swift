@@ -3,9 +3,8 @@ import Testing
 
 @testable import DragonflySimulator
 
-private let recordings = #filePath.split(separator: "/").dropLast(2).reduce("") {
-    $0 + "/" + $1
-} + "/Recordings/"
+private let recordings =
+    "/" + #filePath.split(separator: "/").dropLast(2).joined(separator: "/") + "/Recordings/"
 
 private func recording(_ name: String) throws -> Recording {
     try Recording(folder: recordings + name)
@@ -176,8 +175,9 @@ private func playAll(_ server: SimulatorServer, _ recording: Recording) throws -
 
     /// A folder that is no recording is an error that names the file.
     @Test func namesTheFileInErrors() {
-        #expect(performing: {
-            _ = try recording("no-such-recording")
-        }, throws: { String(describing: $0).contains("no-such-recording/manifest.json") })
+        #expect(
+            performing: {
+                _ = try recording("no-such-recording")
+            }, throws: { String(describing: $0).contains("no-such-recording/manifest.json") })
     }
 }

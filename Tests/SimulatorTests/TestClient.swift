@@ -42,6 +42,15 @@ final class TestConnection {
         isOpen = false
     }
 
+    /// Closes with a reset, as a crashed machine's kernel would.
+    func reset() {
+        var linger = linger(l_onoff: 1, l_linger: 0)
+        setsockopt(
+            descriptor, SOL_SOCKET, SO_LINGER, &linger,
+            socklen_t(MemoryLayout.size(ofValue: linger)))
+        close()
+    }
+
     func send(_ text: String) throws {
         let bytes = Array(text.utf8)
         let sent = Glibc.send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL))

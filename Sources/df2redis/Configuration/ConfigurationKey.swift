@@ -14,7 +14,7 @@ struct ConfigurationKey: Sendable {
         case notGiven
         /// Taken; the value held a password.
         case takenWithSecret
-        /// Accepted without effect, and why.
+        /// Accepted, without the effect that one might expect, and why.
         case notice(String)
         /// Not accepted, why, and what to do. Never holds the value of a secret.
         case refused(String)

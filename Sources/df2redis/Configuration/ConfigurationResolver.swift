@@ -99,6 +99,7 @@ struct ConfigurationResolver {
                     reason: "the process list shows this password to every user of the machine;"
                         + " give it in \(name) instead"))
         case .notice(let reason):
+            configuration.origins[path] = origin
             notices.append(
                 ConfigurationNotice(weight: .note, origin: origin, key: path, reason: reason))
         case .refused(let reason):

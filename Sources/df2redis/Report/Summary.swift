@@ -85,6 +85,14 @@ struct Summary {
             (progress.memberExpiriesDropped, "expiries of single fields or members dropped"),
             (progress.stickyFlagsDropped, "sticky flags dropped"),
             (progress.memcachedFlagsDropped, "memcached flags dropped"),
+            (
+                progress.pendingEntriesDropped,
+                "pending entries of deleted stream messages dropped (commands cannot create them)"
+            ),
+            (
+                progress.expiriesNotHeld,
+                "near expiries set at once (too many to hold; renewals may have come too late)"
+            ),
             (progress.scriptsLoaded, "scripts loaded"),
         ]
         let told = losses.filter { $0.0 > 0 }

@@ -52,11 +52,15 @@ func checkValue(
 }
 
 func dumpPayload(_ type: ValueType, _ value: [UInt8]) throws -> [UInt8] {
-    var capacity = 4096
-    while capacity < DumpPayload.byteCount(valueCount: value.count) { capacity *= 2 }
-    var ring = try MirroredRing(capacity: capacity)
-    value.withByteView { DumpPayload.append(type: type, value: $0, to: &ring) }
-    return ring.readable.array()
+    var payload = try RegionBuffer(capacity: DumpPayload.byteCount(valueCount: value.count))
+    try value.withByteView { (view) throws(SystemError) in
+        let footer = DumpPayload.footer(type: type, value: view)
+        try payload.append(byte: type.rawValue)
+        try payload.append(view)
+        try payload.append(little: footer.version)
+        try payload.append(little: footer.checksum)
+    }
+    return payload.view.array()
 }
 
 /// A whole stream as the reader shows it.

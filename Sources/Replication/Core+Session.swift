@@ -51,6 +51,9 @@ extension Core {
             for flow in flows {
                 flow.isDone = true
                 flow.dropHeld()
+                if flow.progress.appliedLSN > 0 {
+                    flow.session.applied(upTo: flow.progress.appliedLSN)
+                }
                 perform(
                     flow.session.leave(now: nowMilliseconds, output: &flow.socket.output),
                     on: flow)
@@ -152,7 +155,10 @@ extension Core {
 
     private func beginJournal(_ flow: Flow, _ next: UInt64) {
         do throws(SystemError) {
-            flow.journal = try JournalDecoder(nextLSN: next, limits: decoderLimits)
+            // Behind the snapshot comes its token, 40 bytes (protocol.md 3.1).
+            let offset = flow.session.kind == .full ? flow.snapshot.flowOffset + 40 : 0
+            flow.journal = try JournalDecoder(
+                nextLSN: next, limits: decoderLimits, flowOffset: offset)
         } catch {
             fail(.interrupted, "no memory for the journal of flow \(flow.index): \(error)")
         }
@@ -169,7 +175,7 @@ extension Core {
             case .refused, .loading: .refused
             default: .interrupted
             }
-        failure = RunError(kind, error.message)
+        failure = RunError(kind, "source \(settings.source): \(error.message)")
     }
 }
 

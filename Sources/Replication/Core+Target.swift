@@ -64,7 +64,17 @@ extension Core {
         reactor.close(target.socket)
     }
 
+    /// A target that hangs keeps its connection, so only its silence tells.
+    func watchTarget() {
+        if greeting.isDone && target.commandsInFlight == 0 { targetHeardAt = reactor.now }
+        let silence = reactor.now - targetHeardAt
+        let limit = greeting.isDone ? Core.silenceLimitNanoseconds : Core.greetingLimitNanoseconds
+        guard silence > limit, target.socket.state != .closed else { return }
+        lostTarget("it has not answered for \(silence / 1_000_000_000) s")
+    }
+
     private func settle(_ reply: TargetReply) {
+        targetHeardAt = reactor.now
         switch reply.command.kind {
         case .authenticate, .setName, .information:
             greet(reply)

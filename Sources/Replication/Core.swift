@@ -68,6 +68,9 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     static let readBytes = 256 << 10
     /// How long the target may take to answer what is in flight after the source was left.
     static let drainLimitNanoseconds: Int64 = 30_000_000_000
+    /// How long it may take for the greeting, and be silent with commands in flight at any time.
+    static let greetingLimitNanoseconds: Int64 = 15_000_000_000
+    static let silenceLimitNanoseconds: Int64 = 120_000_000_000
 
     /// Between two looks at the clocks, and two publications of the counters.
     var tickNanoseconds: Int64 = 100_000_000
@@ -83,6 +86,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var entries: EntryWriter?
     var journalWriter = JournalWriter()
     var isTargetUsable = false
+    /// When the target last answered, or had nothing to answer.
+    var targetHeardAt: Int64 = 0
 
     var controlSocket: Socket?
     var control: ControlSession
@@ -130,6 +135,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         held = try HeldExpiries()
         groupReader = try StreamReader()
         try reactor.add(socket)
+        targetHeardAt = reactor.now
     }
 
     var nowMilliseconds: Int64 { reactor.now / 1_000_000 }
@@ -213,6 +219,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
             if nowMilliseconds >= controlDeadline { sourceIsLeft() }
         }
         pops.tick(nowMilliseconds) { report($0) }
+        watchTarget()
         publish()
         if reactor.now > drainDeadline {
             fail(
@@ -296,6 +303,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         totals.expiriesNotHeld = held.notHeld
         totals.pendingEntriesDropped = entries?.pendingEntriesDropped ?? 0
         totals.findings = findings.list
+        totals.notices = control.warnings
         shared.publish(totals)
     }
 

@@ -1,6 +1,6 @@
 internal import Bytes
 
-/// What happens to a journal record on its way to Redis (protocol.md section 6, DESIGN section 8).
+/// What happens to a journal record on its way to Redis (protocol.md section 6).
 enum JournalRule: UInt8, Equatable {
     /// Sent as it came.
     case pass

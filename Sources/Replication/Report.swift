@@ -104,6 +104,8 @@ public struct Progress: Sendable {
     /// Keys on the source when the run began, 0 if unknown.
     public var sourceKeys = 0
     public var bytesSent = 0
+    /// Answers of the source that are worth a line and change nothing.
+    public var notices: [String] = []
     /// The first findings of each kind; the counts above are complete.
     public var findings: [Finding] = []
 

@@ -63,7 +63,7 @@ struct ExitStatusTests {
         func sentence(_ outcome: RunOutcome) -> String { outcome.sentence }
         #expect(
             sentence(SampleReports.outcome(SampleReports.finished()))
-                == "done, everything was applied")
+                == "done, nothing failed")
         #expect(
             sentence(SampleReports.outcome(SampleReports.finished(failed: 1200, repair: 2)))
                 == "finished with failures: 1,200 records not applied, 2 keys to repair")
@@ -71,7 +71,7 @@ struct ExitStatusTests {
             sentence(
                 SampleReports.outcome(
                     SampleReports.finished(), mode: .replicate, stopped: true, stopSignal: SIGTERM))
-                == "stopped by SIGTERM, everything received was applied")
+                == "stopped by SIGTERM, nothing failed")
         let early = SampleReports.outcome(
             SampleReports.snapshot(pending: 0), mode: .replicate, stopped: true, stopSignal: SIGINT)
         #expect(early.sentence.contains("the target holds only part of the data"))

@@ -10,7 +10,7 @@ struct SummaryTests {
         let text = Summary.text(SampleReports.outcome(SampleReports.finished(skipped: 7)))
         #expect(
             text == """
-                df2redis migrate: done, everything was applied
+                df2redis migrate: done, nothing failed
 
                 source  127.0.0.1:6379  df-v1.40.0  id 0123abcd
                 target  [::1]:6380  redis 7.0.15

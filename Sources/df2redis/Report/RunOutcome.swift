@@ -38,8 +38,8 @@ struct RunOutcome {
                 + (troubles.isEmpty ? "" : "; " + troubles)
         }
         if !troubles.isEmpty { return "finished with failures: " + troubles }
-        guard let stopSignalName else { return "done, everything was applied" }
-        return "stopped by \(stopSignalName), everything received was applied"
+        guard let stopSignalName else { return "done, nothing failed" }
+        return "stopped by \(stopSignalName), nothing failed"
     }
 
     /// False if the target holds only part of the snapshot.

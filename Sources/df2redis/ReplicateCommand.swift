@@ -7,7 +7,7 @@ struct ReplicateCommand: ParsableCommand {
         abstract: "Copy everything, then follow live writes until stopped.",
         usage: "df2redis replicate --source <address> --target <address> [options]",
         discussion: """
-            Stop it with SIGINT (Ctrl-C) or SIGTERM: what was received is applied first. A second \
+            Stop it with SIGINT (Ctrl-C) or SIGTERM: what is in flight is settled first. A second \
             signal ends it at once.
 
             Example:

@@ -56,6 +56,7 @@ struct RunSession<Job: ReplicationJob> {
         }
         let report = job.waitForEnd()
         display.finish()
+        for notice in report.progress.notices { logger.warning("source: \(notice)") }
         return report
     }
 

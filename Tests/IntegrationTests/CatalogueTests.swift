@@ -19,7 +19,7 @@ import Testing
         _ = try run.waitForEnd()
 
         var rules = try StateComparison.Rules(recording)
-        rules.excluded = KnownLosses.of(recording).lost.union(CommandScript.ownResults)
+        rules.excluded = KnownLosses(recording).lost.union(CommandScript.ownResults)
         let comparison = StateComparison(
             expected: try StateReader(reference.client()).read(), actual: try run.targetState(),
             rules: rules)

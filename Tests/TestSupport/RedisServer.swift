@@ -25,6 +25,7 @@ public final class RedisServer: @unchecked Sendable {
                 self.process = process
                 return
             }
+            guard Self.log(directory).contains("Address already in use") else { break }
         }
         throw TestSupportError("redis-server did not start:\n\(Self.log(directory))")
     }

@@ -160,6 +160,15 @@ int cp_socket_error(int fd) {
     return value;
 }
 
+int cp_socket_pair(int *first, int *second) {
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    *first = pair[0];
+    *second = pair[1];
+    return 0;
+}
+
 int cp_listen_loopback(uint16_t port) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return -errno;

@@ -82,7 +82,7 @@ enum CommandReader {
 }
 
 /// A RESP2 reply.
-indirect enum Reply {
+enum Reply {
     case simple(String)
     case error(String)
     case integer(Int64)

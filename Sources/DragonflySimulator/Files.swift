@@ -16,8 +16,8 @@ enum Files {
     static func readGzip(_ path: String) throws(SystemError) -> [UInt8]? {
         // Reading the file first gives the plain reason when it is missing.
         guard access(path, R_OK) == 0 else { throw SystemError(code: errno) }
-        let quoted = "'" + path.split(separator: "'", omittingEmptySubsequences: false)
-            .joined(separator: "'\\''") + "'"
+        let parts = path.split(separator: "'", omittingEmptySubsequences: false)
+        let quoted = "'" + parts.joined(separator: "'\\''") + "'"
         guard let pipe = popen("gzip -dc -- \(quoted)", "r") else {
             throw SystemError(code: errno)
         }

@@ -31,6 +31,7 @@ struct JSONReader {
     }
 
     private static let maximumDepth = 64
+    private static let numberBytes = Array("-0123456789".utf8)
     private let text: [UInt8]
     private var position = 0
 
@@ -79,10 +80,7 @@ struct JSONReader {
         if take(word: "false") { return .boolean(false) }
         if take(word: "null") { return .null }
         let start = position
-        while position < text.count, text[position] == 0x2d || (0x30...0x39).contains(text[position])
-        {
-            position += 1
-        }
+        while position < text.count, Self.numberBytes.contains(text[position]) { position += 1 }
         let digits = String(decoding: text[start..<position], as: UTF8.self)
         guard let number = Int64(digits) else { throw failure }
         return .integer(number)

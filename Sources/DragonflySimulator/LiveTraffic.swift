@@ -129,7 +129,8 @@ struct LiveState {
     private func key(
         _ kind: LiveTraffic.Kind, _ index: Int, _ value: SyntheticValue
     ) -> LiveTraffic.Key {
-        let name = ByteView(kind.prefix).array() + HexDigits.array(UInt32(truncatingIfNeeded: index))
+        let digits = HexDigits.array(UInt32(truncatingIfNeeded: index))
+        let name = ByteView(kind.prefix).array() + digits
         return LiveTraffic.Key(
             name: name, database: index % traffic.databaseCount, value: value)
     }

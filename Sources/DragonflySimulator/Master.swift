@@ -150,8 +150,12 @@ final class Master: Sendable {
                 }
             }
         } catch {
-            // The client left, or the session was cancelled: the other flows end with this one.
-            state.update { $0.cancel(session: flow.session) }
+            // The client left, or the session was cancelled: the other flows end with this one. A
+            // reset is reported to the reader or to the writer, never to both.
+            state.update { state in
+                if error.code == ECONNRESET { state.resets += 1 }
+                state.cancel(session: flow.session)
+            }
         }
     }
 

@@ -9,10 +9,7 @@ final class RecordedContent: FlowContent {
     let identity: MasterIdentity
 
     init(_ recording: Recording, continuation: Recording?) {
-        if let continuation {
-            let ends = recording.flows.map(\.nextLSN)
-            precondition(continuation.flows.map(\.firstLSN) == ends, "not a continuation")
-        }
+        precondition(continuation?.continues(recording) ?? true)
         self.recording = recording
         self.continuation = continuation
         identity = MasterIdentity(

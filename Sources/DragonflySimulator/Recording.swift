@@ -78,6 +78,13 @@ public struct Recording: Sendable {
     }
 }
 
+extension Recording {
+    /// Whether this recording resumed where `other` stopped.
+    public func continues(_ other: Recording) -> Bool {
+        masterId == other.masterId && flows.map(\.firstLSN) == other.flows.map(\.nextLSN)
+    }
+}
+
 extension Recording.Flow {
     fileprivate init(
         _ entry: JSONValue, index: Int, nextLSN: Int, folder: String
@@ -96,7 +103,7 @@ extension Recording.Flow {
         }
         guard let bytes = content, bytes.count == total, before >= 0, before <= stable,
             stable <= total
-        else { throw RecordingError(description: "\(path): damaged, or not what its manifest says") }
+        else { throw RecordingError(description: "\(path): not what its manifest says") }
         self.bytes = bytes
         self.token = token
         isPartial = kind == "PARTIAL"

@@ -5,7 +5,7 @@ import CPlatform
 public enum SimulatorSource: Sendable {
     /// The bytes a real master sent. A flow that asks for an LSN of the recorded journal resumes
     /// there (PARTIAL) and goes on with `continuation`, a recording that resumed where the first
-    /// one stopped.
+    /// one stopped (`Recording.continues`; another one traps).
     case recording(Recording, continuation: Recording? = nil)
     /// Generated data and, after it, generated traffic.
     case synthetic(SyntheticData, traffic: LiveTraffic? = nil, encoding: SnapshotOptions = .init())
@@ -113,7 +113,7 @@ public final class SimulatorServer: Sendable {
     public func waitForAcknowledgement(
         flow: Int, atLeast value: UInt64, timeoutMilliseconds: Int
     ) -> Bool {
-        wait(timeoutMilliseconds) { $0.flows[flow].acknowledgements.last.map { $0 >= value } ?? false }
+        wait(timeoutMilliseconds) { ($0.flows[flow].acknowledgements.last ?? 0) >= value }
     }
 
     /// Waits until at least one session was opened and all connections are closed again; false after

@@ -160,7 +160,8 @@ final class SyntheticContent: FlowContent {
         var markerSecond: Int64 = .min / 2
         while let record = journal.peek(before: traffic.recordCount) {
             if traffic.recordsPerSecond > 0 {
-                let elapsed = Double(record.number - startPosition)
+                let elapsed =
+                    Double(record.number - startPosition)
                     / Double(traffic.recordsPerSecond)
                 let due = start + Int64(elapsed * 1e9)
                 if due > now { now = cp_monotonic_nanoseconds() }

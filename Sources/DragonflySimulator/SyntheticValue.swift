@@ -54,26 +54,29 @@ extension SyntheticData {
         let elements = 0..<max(shape.elements, 1)
         switch kind {
         case .string:
-            return .string(bytes { (buffer) throws(SystemError) in
-                try texts.append(salt(kind, index), 0, shape.elementBytes, to: &buffer)
-            })
+            return .string(
+                bytes { (buffer) throws(SystemError) in
+                    try texts.append(salt(kind, index), 0, shape.elementBytes, to: &buffer)
+                })
         case .hash:
-            return .hash(elements.map { element in
-                SyntheticField(
-                    field: bytes { (buffer) throws(SystemError) in
-                        try appendField(kind, index, element, to: &buffer)
-                    },
-                    value: self.element(kind, index, element))
-            })
+            return .hash(
+                elements.map { element in
+                    SyntheticField(
+                        field: bytes { (buffer) throws(SystemError) in
+                            try appendField(kind, index, element, to: &buffer)
+                        },
+                        value: self.element(kind, index, element))
+                })
         case .list:
             return .list(elements.map { element(kind, index, $0) })
         case .set:
             return .set(elements.map { member(kind, index, $0) })
         case .sortedSet:
-            return .sortedSet(elements.map { element in
-                SyntheticMember(
-                    member: member(kind, index, element), score: score(index, element))
-            })
+            return .sortedSet(
+                elements.map { element in
+                    SyntheticMember(
+                        member: member(kind, index, element), score: score(index, element))
+                })
         case .stream:
             return .stream(stream(index))
         }

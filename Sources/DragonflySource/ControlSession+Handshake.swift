@@ -122,7 +122,9 @@ extension ControlSession {
         default:
             break
         }
-        return unexpected("\(reply.summary) as the answer to \(name(of: request))")
+        // The answer to AUTH could repeat the password.
+        let shown = request == .login ? "something other than +OK" : reply.summary
+        return unexpected("\(shown) as the answer to \(name(of: request))")
     }
 
     /// The session that `REPLCONF capa dragonfly` made (protocol.md 2.4): replication id, session id,

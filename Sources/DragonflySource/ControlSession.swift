@@ -114,8 +114,9 @@ public struct ControlSession: ~Copyable {
         case .incomplete:
             return (0, .none)
         case .malformed:
-            let shown = input.slice(0, min(input.count, 64)).printable()
-            return (input.count, end(unexpected("bytes that are no reply: \"\(shown)\"")))
+            // The answer to AUTH could repeat the password.
+            let shown = awaited == .login ? "" : ": \"\(input.printable(limit: 64))\""
+            return (input.count, end(unexpected("bytes that are no reply\(shown)")))
         case .reply(let reply, let size):
             guard let request = awaited else {
                 return (size, end(unexpected("\(reply.summary) without being asked")))

@@ -149,7 +149,7 @@ public struct FlowSession: ~Copyable {
             if case .error(let text) = reply { return (size, failure(text)) }
             guard phase == .authenticating else { return (size, adopt(reply)) }
             guard case .simple(let text) = reply, text.equals(ByteView("OK")) else {
-                return (size, fail(.restart, "AUTH was answered with \(reply.summary)"))
+                return (size, fail(.restart, "AUTH was not answered with +OK"))
             }
             // More bytes would be an answer to what was not asked; `DFLY FLOW` must not follow.
             guard input.count == size else {

@@ -89,12 +89,30 @@ public final class Socket {
         transport = Transport(descriptor: descriptor)
     }
 
+    /// Takes over a connected, non-blocking stream socket.
+    public init(
+        adopting descriptor: Int32, role: UInt32, inputBytes: Int, outputBytes: Int,
+        keepsSentOutput: Bool = false
+    ) throws(SystemError) {
+        self.keepsSentOutput = keepsSentOutput
+        input = try MirroredRing(capacity: inputBytes)
+        output = try MirroredRing(capacity: outputBytes)
+        self.role = role
+        transport = Transport(descriptor: descriptor)
+        state = .open
+        isReadable = true
+        isWritable = true
+    }
+
     deinit {
         if state != .closed { _ = cp_close(transport.descriptor) }
     }
 
     /// Bytes appended to `output` and not yet handed to the kernel.
     public var bytesUnsent: Int { output.tail - sentPosition }
+
+    /// True once a read or write has failed.
+    public var hasFailed: Bool { failure != nil }
 
     /// True while a read may bring something without waiting.
     public var mayRead: Bool { state == .open && isReadable && !reachedEnd }
@@ -148,6 +166,11 @@ public final class Socket {
         let result = cp_shutdown_write(transport.descriptor)
         // The peer may have closed first.
         if result < 0 && result != -ENOTCONN { fail(SystemError(result: result)) }
+    }
+
+    /// For a socket that no reactor waits for: its peer has made room.
+    public func noteWritable() {
+        isWritable = failure == nil
     }
 
     func fail(_ error: SystemError) {

@@ -20,6 +20,8 @@ public enum CommandKind: UInt8, Sendable, BitwiseCopyable {
     case script
     /// A script of the snapshot's AUX fields; no record.
     case auxiliaryScript
+    /// The true expiry of a key that was kept alive; no record.
+    case expiry
 }
 
 /// A command sent and not yet answered.
@@ -293,7 +295,10 @@ public final class TargetConnection {
             socket.input.consume(position)
             return nil
         }
-        guard !inFlight.isEmpty else { throw RESPError() }
+        // An answer to nothing, or to what was not sent, is none.
+        guard !inFlight.isEmpty, inFlight.first.end <= socket.sentPosition else {
+            throw RESPError()
+        }
         let command = inFlight.popFirst()
         pendingRelease = (position, command.end)
         let isScript = command.kind == .script || command.kind == .auxiliaryScript
@@ -334,7 +339,10 @@ public final class TargetConnection {
             let name = arguments.next()
         else { return (ByteView(), groupKey.view) }
         guard let first = arguments.next() else { return (name, groupKey.view) }
-        if name.equalsIgnoringCase("XGROUP"), let key = arguments.next() { return (name, key) }
+        if name.equals("XGROUP"), let key = arguments.next() { return (name, key) }
+        if name.equals("EVAL"), arguments.next() != nil, let key = arguments.next() {
+            return (name, key)
+        }
         return (name, first)
     }
 
@@ -352,7 +360,7 @@ public final class TargetConnection {
         guard pendingRelease.input > 0 else { return }
         socket.input.consume(pendingRelease.input)
         if pendingRelease.output > socket.output.head {
-            socket.output.consume(to: min(pendingRelease.output, socket.sentPosition))
+            socket.output.consume(to: pendingRelease.output)
         }
         pendingRelease = (0, 0)
         if groupEnds {

@@ -149,13 +149,20 @@ extension Core {
                 flow.progress.snapshot.skipped += 1
                 return .done
             }
+            if entry.type == .streamListpacks { try suspectGroups(entry, flow) }
         }
         guard entries != nil else { return .blocked }
         let outcome: EntryOutcome
         do throws(DecodeError) {
+            var entry = entry
+            let now = cp_unix_milliseconds()
+            if entry.expiryMilliseconds != 0 {
+                entry.expiryMilliseconds = held.adjust(
+                    entry.expiryMilliseconds, database: entry.database, key: entry.key, now: now)
+            }
             outcome = try entries!.write(
-                entry, flow: flow.index, as: .entry, nextLSN: 0,
-                unixMilliseconds: cp_unix_milliseconds(), to: target)
+                entry, flow: flow.index, as: .entry, nextLSN: 0, unixMilliseconds: now,
+                to: target)
         } catch {
             throw located(error, flow, opcode: entry.type.rawValue)
         }
@@ -164,8 +171,8 @@ extension Core {
             return .blocked
         case .sent:
             flow.recordsPending += 1
-            if entry.isSticky { totals.stickyFlagsDropped += 1 }
-            if entry.hasMemcachedFlags { totals.memcachedFlagsDropped += 1 }
+            if entry.isSticky { stickyEntries += 1 }
+            if entry.hasMemcachedFlags { memcachedEntries += 1 }
         case .impossible:
             flow.progress.snapshot.skipped += 1
             totals.skippedByFamily[Int(entry.type.family.rawValue)] += 1
@@ -199,6 +206,23 @@ extension Core {
         }
         totals.misplacedKeys += 1
         return false
+    }
+
+    /// Up to v1.25 Dragonfly writes the stream's last id in place of each group's.
+    private func suspectGroups(_ entry: SnapshotEntry, _ flow: Flow) throws(DecodeError) {
+        if let release = control.release, (release.major, release.minor) >= (1, 26) { return }
+        do throws(DecodeError) {
+            try groupReader.open(type: entry.type, value: entry.value)
+        } catch {
+            throw located(error, flow, opcode: entry.type.rawValue)
+        }
+        guard groupReader.groupCount > 0 else { return }
+        report(
+            Finding(
+                kind: .repair, database: entry.database, key: entry.key.printable(),
+                command: "stream",
+                reason: "this release of the source sends a wrong last id for consumer groups; "
+                    + "set it with XGROUP SETID"))
     }
 
     private func auxiliary(
@@ -315,7 +339,8 @@ extension Core {
         guard entries != nil else { return .blocked }
         do throws(DecodeError) {
             outcome = try journalWriter.write(
-                record, match, context, placement: placement, entries: &entries!, to: target)
+                record, match, context, placement: placement, entries: &entries!,
+                held: &held, to: target)
         } catch {
             throw located(error, flow, opcode: record.operation.rawValue)
         }

@@ -28,7 +28,10 @@ extension Core {
             if consumed > 0 { continue }
             guard socket.fill(limit: socket.input.capacity) > 0 else { break }
         }
-        if socket.reachedEnd { perform(control.connectionEnded("the source closed it")) }
+        if socket.reachedEnd {
+            perform(control.connectionEnded("the source closed it"))
+            if control.phase == .closed { sourceIsLeft() }
+        }
         reactor.markDirty(socket)
     }
 
@@ -48,6 +51,9 @@ extension Core {
             for flow in flows {
                 flow.isDone = true
                 flow.dropHeld()
+                if flow.progress.appliedLSN > 0 {
+                    flow.session.applied(upTo: flow.progress.appliedLSN)
+                }
                 perform(
                     flow.session.leave(now: nowMilliseconds, output: &flow.socket.output),
                     on: flow)
@@ -55,10 +61,23 @@ extension Core {
             }
         case .close(let error):
             if let error { note(error) }
-            if let controlSocket { reactor.close(controlSocket) }
-            sourceIsLeft()
+            closeControl()
         }
         if let controlSocket { reactor.markDirty(controlSocket) }
+    }
+
+    /// The control connection goes last, and as politely as the flows: closing it with an answer
+    /// unread would reset it.
+    private func closeControl() {
+        guard let controlSocket, controlSocket.state == .open, !controlSocket.reachedEnd,
+            !controlSocket.hasFailed
+        else {
+            sourceIsLeft()
+            return
+        }
+        reactor.flushNow(controlSocket)
+        controlSocket.shutdownWriting()
+        controlDeadline = nowMilliseconds + SessionTiming.leaveLimit
     }
 
     func perform(_ action: FlowAction, on flow: Flow) {
@@ -136,7 +155,10 @@ extension Core {
 
     private func beginJournal(_ flow: Flow, _ next: UInt64) {
         do throws(SystemError) {
-            flow.journal = try JournalDecoder(nextLSN: next, limits: decoderLimits)
+            // Behind the snapshot comes its token, 40 bytes (protocol.md 3.1).
+            let offset = flow.session.kind == .full ? flow.snapshot.flowOffset + 40 : 0
+            flow.journal = try JournalDecoder(
+                nextLSN: next, limits: decoderLimits, flowOffset: offset)
         } catch {
             fail(.interrupted, "no memory for the journal of flow \(flow.index): \(error)")
         }
@@ -153,7 +175,7 @@ extension Core {
             case .refused, .loading: .refused
             default: .interrupted
             }
-        failure = RunError(kind, error.message)
+        failure = RunError(kind, "source \(settings.source): \(error.message)")
     }
 }
 

@@ -34,6 +34,23 @@ extension Core {
         }
     }
 
+    /// The run ends, so nobody will renew what was kept alive, or delete it.
+    func releaseHeldExpiries() {
+        guard held.count > 0, isTargetUsable else { return }
+        while releasePlace < held.places.upperBound {
+            if let (entry, key) = held.entry(at: releasePlace) {
+                do throws(DecodeError) {
+                    guard try journalWriter.release(entry, key, to: target) else { return }
+                } catch {
+                    fail(.interrupted, "no memory to set the expiry of \(key.printable())")
+                    return
+                }
+            }
+            releasePlace += 1
+        }
+        held.removeAll()
+    }
+
     func lostTarget(_ reason: String) {
         isTargetUsable = false
         if greeting.isDone {
@@ -47,7 +64,17 @@ extension Core {
         reactor.close(target.socket)
     }
 
+    /// A target that hangs keeps its connection, so only its silence tells.
+    func watchTarget() {
+        if greeting.isDone && target.commandsInFlight == 0 { targetHeardAt = reactor.now }
+        let silence = reactor.now - targetHeardAt
+        let limit = greeting.isDone ? Core.silenceLimitNanoseconds : Core.greetingLimitNanoseconds
+        guard silence > limit, target.socket.state != .closed else { return }
+        lostTarget("it has not answered for \(silence / 1_000_000_000) s")
+    }
+
     private func settle(_ reply: TargetReply) {
+        targetHeardAt = reactor.now
         switch reply.command.kind {
         case .authenticate, .setName, .information:
             greet(reply)
@@ -62,6 +89,8 @@ extension Core {
             break
         case .auxiliaryScript:
             if !reply.reply.hasError { totals.scriptsLoaded += 1 }
+        case .expiry:
+            if reply.recordFailed { nameFailure(reply) }
         case .entry:
             let flow = flows[Int(reply.command.flow)]
             flow.settle(nextLSN: 0)

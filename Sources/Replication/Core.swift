@@ -63,13 +63,17 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         static let count = 1
     }
 
-    static let tickNanoseconds: Int64 = 100_000_000
     /// A flow is read at most this much in one turn, so that others get theirs.
     static let turnBudgetBytes = 1 << 20
     static let readBytes = 256 << 10
     /// How long the target may take to answer what is in flight after the source was left.
     static let drainLimitNanoseconds: Int64 = 30_000_000_000
+    /// How long it may take for the greeting, and be silent with commands in flight at any time.
+    static let greetingLimitNanoseconds: Int64 = 15_000_000_000
+    static let silenceLimitNanoseconds: Int64 = 120_000_000_000
 
+    /// Between two looks at the clocks, and two publications of the counters.
+    var tickNanoseconds: Int64 = 100_000_000
     let settings: ReplicationSettings
     let shared: CoreShared
     let reactor: Reactor
@@ -82,20 +86,31 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var entries: EntryWriter?
     var journalWriter = JournalWriter()
     var isTargetUsable = false
+    /// When the target last answered, or had nothing to answer.
+    var targetHeardAt: Int64 = 0
 
     var controlSocket: Socket?
     var control: ControlSession
     var flows: [Flow] = []
     var placement = ShardPlacement(flowCount: 1)
     var pops = PopWatch()
+    var groupReader: StreamReader
+    var held: HeldExpiries
+    /// Up to where in `held` the true expiries were set, at the end.
+    var releasePlace = 0
     var scratch: RegionBuffer
 
+    /// Snapshot entries whose flag was dropped; the journal's are counted by its writer.
+    var stickyEntries = 0
+    var memcachedEntries = 0
     var findings = Findings()
     var totals = Progress()
     var failure: RunError?
     var wasStopped = false
     var isLeaving = false
     var isSourceLeft = false
+    /// When reading the closing control connection ends at the latest, milliseconds.
+    var controlDeadline = Int64.max
     var drainDeadline = Int64.max
     /// Flows that reached the flush that is being waited for.
     var flowsAtFlush = 0
@@ -117,7 +132,10 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
             name: settings.taskName)
         control = ControlSession(settings.controlSettings, now: 0)
         scratch = try RegionBuffer(capacity: 64 << 10)
+        held = try HeldExpiries()
+        groupReader = try StreamReader()
         try reactor.add(socket)
+        targetHeardAt = reactor.now
     }
 
     var nowMilliseconds: Int64 { reactor.now / 1_000_000 }
@@ -125,7 +143,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     // MARK: The thread
 
     func runCore() {
-        reactor.setTimer(Timer.tick, after: Core.tickNanoseconds)
+        reactor.setTimer(Timer.tick, after: tickNanoseconds)
         do throws(SystemError) {
             try reactor.run(self)
         } catch {
@@ -178,7 +196,9 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     func failed(_ socket: Socket, _ error: SystemError) {
         switch socket.role {
         case Role.target: lostTarget("\(error)")
-        case Role.control: perform(control.connectionEnded("\(error)"))
+        case Role.control:
+            perform(control.connectionEnded("\(error)"))
+            if control.phase == .closed { sourceIsLeft() }
         default:
             let flow = flow(of: socket)
             perform(flow.session.connectionEnded("\(error)"), on: flow)
@@ -192,12 +212,14 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     // MARK: Turns
 
     func timerFired(_ timer: Int) {
-        reactor.setTimer(Timer.tick, after: Core.tickNanoseconds)
+        reactor.setTimer(Timer.tick, after: tickNanoseconds)
         if let controlSocket, !isSourceLeft {
             perform(control.tick(now: nowMilliseconds, output: &controlSocket.output))
             reactor.markDirty(controlSocket)
+            if nowMilliseconds >= controlDeadline { sourceIsLeft() }
         }
         pops.tick(nowMilliseconds) { report($0) }
+        watchTarget()
         publish()
         if reactor.now > drainDeadline {
             fail(
@@ -223,7 +245,12 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         {
             leave()
         }
-        if isSourceLeft, target.commandsInFlight == 0 || !isTargetUsable { reactor.stop() }
+        if isSourceLeft {
+            releaseHeldExpiries()
+            if target.commandsInFlight == 0 && held.count == 0 || !isTargetUsable {
+                reactor.stop()
+            }
+        }
     }
 
     // MARK: The end
@@ -254,6 +281,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         guard !isSourceLeft else { return }
         isSourceLeft = true
         isLeaving = true
+        if let controlSocket { reactor.close(controlSocket) }
         pops.finish { report($0) }
         drainDeadline = reactor.now + Core.drainLimitNanoseconds
     }
@@ -266,10 +294,16 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         totals.phase = phase
         totals.flows = flows.map(\.progress)
         totals.keysToRepair = findings.keysToRepair
-        totals.memberExpiriesDropped = journalWriter.memberExpiriesDropped
-        totals.memberExpiriesDropped += entries?.memberExpiriesDropped ?? 0
+        totals.memberExpiriesDropped =
+            journalWriter.memberExpiriesDropped + (entries?.memberExpiriesDropped ?? 0)
+        totals.stickyFlagsDropped = stickyEntries + journalWriter.stickyFlagsDropped
+        totals.memcachedFlagsDropped = memcachedEntries + journalWriter.memcachedFlagsDropped
         totals.bytesSent = target.bytesSent
+        totals.expiriesHeld = held.count
+        totals.expiriesNotHeld = held.notHeld
+        totals.pendingEntriesDropped = entries?.pendingEntriesDropped ?? 0
         totals.findings = findings.list
+        totals.notices = control.warnings
         shared.publish(totals)
     }
 

@@ -1,17 +1,26 @@
 internal import Bytes
 
-/// What happens to a journal record on its way to Redis (protocol.md section 6, DESIGN section 8).
+/// What happens to a journal record on its way to Redis (protocol.md section 6).
 enum JournalRule: UInt8, Equatable {
     /// Sent as it came.
     case pass
     /// LPUSH, RPUSH and their X forms: passed; they explain a pop of the same transaction.
     case push
+    /// INCRBYFLOAT, HINCRBYFLOAT: computed on the target as Dragonfly does.
+    case floatIncrement
     /// SET without STICK and _MCFLAGS; a PFMERGE ghost is dropped.
     case set
     /// GETSET: SET, so that the old value does not come back as a reply.
     case setWithoutReply
     /// GETDEL: DEL, for the same reason.
     case deleteWithoutReply
+    /// PEXPIREAT: a near expiry is held (see HeldExpiries).
+    case expireAt
+    /// DEL, UNLINK and PERSIST: passed; nothing is held for their keys any more.
+    case delete
+    case persist
+    /// RENAME, RENAMENX: passed; what is held goes with the key.
+    case rename
     /// RESTORE: written like a snapshot entry, in the form the target can load.
     case restore
     /// DELEX: DEL if it has no condition.
@@ -94,16 +103,20 @@ struct JournalRules {
         (
             .pass,
             [
-                "SETNX", "APPEND", "SETRANGE", "INCR", "DECR", "INCRBY", "DECRBY", "INCRBYFLOAT",
-                "MSET", "SETBIT", "BITFIELD", "PFADD", "PERSIST", "PEXPIREAT", "DEL", "UNLINK",
-                "RENAME", "RENAMENX", "LINSERT", "LSET",
+                "SETNX", "APPEND", "SETRANGE", "INCR", "DECR", "INCRBY", "DECRBY",
+                "MSET", "SETBIT", "BITFIELD", "PFADD", "LINSERT", "LSET",
                 "LTRIM", "LREM", "LMOVE", "RPOPLPUSH", "SADD", "SREM", "SMOVE", "ZADD", "ZINCRBY",
                 "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE", "ZREMRANGEBYLEX", "ZPOPMIN",
-                "ZPOPMAX", "GEOADD", "HSET", "HMSET", "HSETNX", "HINCRBY", "HINCRBYFLOAT", "HDEL",
+                "ZPOPMAX", "GEOADD", "HSET", "HMSET", "HSETNX", "HINCRBY", "HDEL",
                 "XTRIM", "XDEL", "XACK", "XSETID", "XGROUP",
             ]
         ),
         (.push, ["LPUSH", "RPUSH", "LPUSHX", "RPUSHX"]),
+        (.floatIncrement, ["INCRBYFLOAT", "HINCRBYFLOAT"]),
+        (.expireAt, ["PEXPIREAT"]),
+        (.delete, ["DEL", "UNLINK"]),
+        (.persist, ["PERSIST"]),
+        (.rename, ["RENAME", "RENAMENX"]),
         (.set, ["SET"]),
         (.setWithoutReply, ["GETSET"]),
         (.deleteWithoutReply, ["GETDEL"]),

@@ -41,6 +41,7 @@ public final class Replicator: Sendable {
 
     /// Starts the threads. Call once.
     public func start() throws(RunError) {
+        core.totals.sourceKeys = Replicator.sourceKeys(settings)
         do throws(SystemError) {
             try CoreThread.start(core, name: "core-0", pinnedTo: settings.pinsThreads ? 0 : nil)
         } catch {

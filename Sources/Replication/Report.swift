@@ -94,9 +94,18 @@ public struct Progress: Sendable {
     public var stickyFlagsDropped = 0
     public var memcachedFlagsDropped = 0
     public var scriptsLoaded = 0
+    /// Keys kept alive on the target past their expiry, because the source may still renew it; they
+    /// get it when the run ends.
+    public var expiriesHeld = 0
+    /// Near expiries that were set at once because too many were held already.
+    public var expiriesNotHeld = 0
+    /// Pending entries of deleted stream messages, which commands cannot create.
+    public var pendingEntriesDropped = 0
     /// Keys on the source when the run began, 0 if unknown.
     public var sourceKeys = 0
     public var bytesSent = 0
+    /// Answers of the source that are worth a line and change nothing.
+    public var notices: [String] = []
     /// The first findings of each kind; the counts above are complete.
     public var findings: [Finding] = []
 

@@ -1,7 +1,7 @@
 public import Bytes
 
-/// Reads the records of one journal blob of the snapshot (protocol.md 3.6). Their database starts at
-/// 0, and they have no LSN.
+/// Reads the records of one journal blob of the snapshot (protocol.md 3.6). Their database starts
+/// at 0, and they have no LSN.
 public struct JournalBlobReader {
     private var cursor: Cursor
     private var remaining: Int
@@ -18,8 +18,8 @@ public struct JournalBlobReader {
     /// The next record, a view into the body; nil when exactly the announced number of them has
     /// filled it.
     ///
-    /// Throws `badJournalTotal` if they do not fill it exactly, or what a damaged record throws. The
-    /// error's offset counts from the start of the body.
+    /// Throws `badJournalTotal` if they do not fill it exactly, or what a damaged record throws.
+    /// The error's offset counts from the start of the body.
     public mutating func next() throws(DecodeError) -> JournalRecord? {
         let start = cursor.position
         guard cursor.remaining > 0 else {

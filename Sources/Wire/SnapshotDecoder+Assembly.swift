@@ -1,7 +1,7 @@
 import Bytes
 
-// Items in pieces: tagged chunks (protocol.md 3.7.1), journal blobs (3.6), and whatever does not fit
-// the window.
+// Items in pieces: tagged chunks (protocol.md 3.7.1), journal blobs (3.6), and whatever does not
+// fit the window.
 extension SnapshotDecoder {
     private static let chunkHeaderSize = 9
 

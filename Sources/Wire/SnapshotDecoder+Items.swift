@@ -1,7 +1,7 @@
 import Bytes
 
-// Items of the snapshot that are no chunks. Each function decodes the item at the start of `source`,
-// sets `taken`, and returns nil if there is nothing to tell.
+// Items of the snapshot that are no chunks. Each function decodes the item at the start of
+// `source`, sets `taken`, and returns nil if there is nothing to tell.
 extension SnapshotDecoder {
     /// No key may be longer, encoded or decoded.
     var keyLimit: Int { limits.windowBytes / 2 }

@@ -6,8 +6,8 @@ public import Bytes
 /// or `next` is called again; then drop the first `consumed` bytes of the input, also after
 /// `needMore`, before calling it again. Call it until it wants more.
 ///
-/// Memory is fixed at creation, except for the assembly buffers, which `DecoderLimits` bounds. After
-/// an error or `.end` the decoder must not be used any more.
+/// Memory is fixed at creation, except for the assembly buffers, which `DecoderLimits` bounds.
+/// After an error or `.end` the decoder must not be used any more.
 public struct SnapshotDecoder: ~Copyable {
     enum Mode {
         case header
@@ -60,8 +60,8 @@ public struct SnapshotDecoder: ~Copyable {
     /// Holds a decoded journal blob, or the value of an AUX field.
     var bodyScratch: RegionBuffer
 
-    // A compressed blob is decompressed piece by piece into `inner`, where items are decoded just as
-    // in the input.
+    // A compressed blob is decompressed piece by piece into `inner`, where items are decoded just
+    // as in the input.
     private var lz4: FrameDecompressor
     private var zstd: FrameDecompressor
     private var inner: MirroredRing
@@ -150,19 +150,18 @@ public struct SnapshotDecoder: ~Copyable {
             ? lz4.decompress(piece, into: &inner) : zstd.decompress(piece, into: &inner)
         consumed += used
         blobRemaining -= used
+        let isProgress = inner.count > before
         switch status {
-        case .damaged:
-            throw DecodeError(.damagedCompression)
-        case .end:
-            guard blobRemaining == 0 else { throw DecodeError(.damagedCompression) }
+        case .end where blobRemaining == 0:
             isFrameEnded = true
             return true
-        case .more:
-            // With all its input the frame must go on until it ends.
-            guard blobRemaining > 0 || inner.count > before else {
-                throw DecodeError(.damagedCompression)
-            }
-            return inner.count > before
+        // With all its input the frame must go on until it ends.
+        case .more where blobRemaining > 0 || isProgress:
+            return isProgress
+        default:
+            let code = blob == .lz4 ? SnapshotOpcode.lz4Blob : .zstdBlob
+            opcode = code.rawValue
+            throw DecodeError(.damagedCompression)
         }
     }
 

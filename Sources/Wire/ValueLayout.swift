@@ -1,7 +1,7 @@
 import Bytes
 
-/// The shapes of encoded values as short programs, one letter per primitive, that `ValueWalker` runs
-/// (protocol.md 3.9):
+/// The shapes of encoded values as short programs, one letter per primitive, that `ValueWalker`
+/// runs (protocol.md 3.9):
 ///
 ///     s  a str                          l  a len of any value
 ///     b  a len n, then n bytes          4 8 g  that many (16) raw bytes

@@ -39,8 +39,8 @@ public struct ValueWalker {
     public var isBetweenPrimitives: Bool { bodyRemaining == 0 }
 
     /// Passes over as much of the value as `window` has, and returns how many bytes that was. What
-    /// is left of the window, if the value is not complete, is the beginning of a primitive: it must
-    /// come again, with more behind it.
+    /// is left of the window, if the value is not complete, is the beginning of a primitive: it
+    /// must come again, with more behind it.
     ///
     /// Throws what `Cursor` throws, and `damagedContainer` if pieces overrun their total. The error
     /// has no place in the stream.

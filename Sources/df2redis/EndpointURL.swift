@@ -39,7 +39,7 @@ struct EndpointURL: Equatable {
 
     private static func parsePlain(_ text: Substring) throws(Refusal) -> EndpointURL {
         if text.contains("@") {
-            throw Refusal(reason: "a user or password needs the form redis://user:password@host:port")
+            throw Refusal(reason: "a user or password needs the form redis://user:password@host")
         }
         if text.contains("/") {
             throw Refusal(reason: "write host:port, or redis://host:port")

@@ -21,6 +21,11 @@ enum ExitStatus {
         }
     }
 
+    /// The code if the report or the result could not be written: a good end is not known to be one.
+    static func undelivered(_ status: Int32) -> Int32 {
+        status == success || status > 128 ? failures : status
+    }
+
     /// Failures outrank the signal that ended the run: `replicate` always ends by one, and its
     /// failures must not hide behind 130 or 143.
     static func of(_ report: RunReport, stopSignal: Int32?) -> Int32 {

@@ -22,7 +22,9 @@ struct ConsoleLogHandler: LogHandler {
     }
 
     /// A logger that writes to a console.
-    static func logger(console: Console, format: LogFormat, logLevel: Logger.Level) -> Logger {
+    static func logger(
+        console: Console, format: LogFormat, logLevel: Logger.Level = .info
+    ) -> Logger {
         Logger(label: "df2redis") { _ in
             ConsoleLogHandler(console: console, format: format, logLevel: logLevel)
         }

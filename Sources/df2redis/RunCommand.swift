@@ -119,19 +119,19 @@ struct RunCommand {
 
     // The result counts as delivered only if both places took it.
     private func finish(_ outcome: RunOutcome) -> Int32 {
-        var status = outcome.exitStatus
+        var outcome = outcome
         if let path = outcome.reportPath {
             do throws(FileFailure) {
                 try Files.replace(path, with: outcome.json.indentedText)
             } catch {
                 logger.error("the report is not written: \(error)")
-                if status == ExitStatus.success { status = ExitStatus.failures }
+                outcome.canWriteReport = false
             }
         }
         let isJSON = configuration.logFormat == .json
         let text = isJSON ? outcome.json.compactText + "\n" : Summary.text(outcome)
-        if !printResult(text) && status == ExitStatus.success { status = ExitStatus.failures }
-        return status
+        let status = outcome.exitStatus
+        return printResult(text) ? status : ExitStatus.undelivered(status)
     }
 
     private func printResult(_ text: String) -> Bool {

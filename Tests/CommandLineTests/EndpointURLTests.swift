@@ -4,24 +4,25 @@ import Testing
 
 /// An address means one server, or is refused with a reason that gives no secret away.
 struct EndpointURLTests {
-    @Test(arguments: [
-        ("redis://host:7000", "host", 7000, nil, nil),
-        ("redis://host", "host", 6379, nil, nil),
-        ("redis://host:7000/", "host", 7000, nil, nil),
-        ("REDIS://host/0", "host", 6379, nil, nil),
-        ("valkey://10.0.0.1:1", "10.0.0.1", 1, nil, nil),
-        ("host", "host", 6379, nil, nil),
-        ("host:65535", "host", 65535, nil, nil),
-        ("[::1]:6380", "::1", 6380, nil, nil),
-        ("[fe80::1%eth0]", "fe80::1%eth0", 6379, nil, nil),
-        ("redis://[::1]", "::1", 6379, nil, nil),
-        ("redis://user@host", "host", 6379, "user", nil),
-        ("redis://:secret@host", "host", 6379, nil, "secret"),
-        ("redis://user:secret@[::1]:1", "::1", 1, "user", "secret"),
-        ("redis://user:a:b@host", "host", 6379, "user", "a:b"),
-        ("redis://user:a@b@host", "host", 6379, "user", "a@b"),
-        ("redis://us%40er:%2F%c3%a4@host", "host", 6379, "us@er", "/ä"),
-    ] as [(String, String, UInt16, String?, String?)])
+    @Test(
+        arguments: [
+            ("redis://host:7000", "host", 7000, nil, nil),
+            ("redis://host", "host", 6379, nil, nil),
+            ("redis://host:7000/", "host", 7000, nil, nil),
+            ("REDIS://host/0", "host", 6379, nil, nil),
+            ("valkey://10.0.0.1:1", "10.0.0.1", 1, nil, nil),
+            ("host", "host", 6379, nil, nil),
+            ("host:65535", "host", 65535, nil, nil),
+            ("[::1]:6380", "::1", 6380, nil, nil),
+            ("[fe80::1%eth0]", "fe80::1%eth0", 6379, nil, nil),
+            ("redis://[::1]", "::1", 6379, nil, nil),
+            ("redis://user@host", "host", 6379, "user", nil),
+            ("redis://:secret@host", "host", 6379, nil, "secret"),
+            ("redis://user:secret@[::1]:1", "::1", 1, "user", "secret"),
+            ("redis://user:a:b@host", "host", 6379, "user", "a:b"),
+            ("redis://user:a@b@host", "host", 6379, "user", "a@b"),
+            ("redis://us%40er:%2F%c3%a4@host", "host", 6379, "us@er", "/ä"),
+        ] as [(String, String, UInt16, String?, String?)])
     func understood(text: String, host: String, port: UInt16, user: String?, password: String?)
         throws
     {

@@ -24,11 +24,8 @@ public final class RespClient {
                 connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
-        if connected != 0 {
-            let reason = errno
-            close(descriptor)
-            throw TestSupportError("127.0.0.1:\(port): errno \(reason)")
-        }
+        // deinit closes the descriptor then, too: all properties are set.
+        if connected != 0 { throw TestSupportError("127.0.0.1:\(port): errno \(errno)") }
     }
 
     deinit { close(descriptor) }

@@ -76,6 +76,9 @@ int cp_connect_start(const cp_address *_Nonnull address,
 // The pending error of a socket as a positive errno, 0 if there is none, -errno if asking failed.
 int cp_socket_error(int fd);
 
+// Two connected, non-blocking stream sockets.
+int cp_socket_pair(int *_Nonnull first, int *_Nonnull second);
+
 // A blocking listener on 127.0.0.1; port 0 lets the kernel choose.
 int cp_listen_loopback(uint16_t port);
 

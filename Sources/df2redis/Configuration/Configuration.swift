@@ -40,7 +40,7 @@ struct Configuration {
         let sourceEndpoint = endpoint(source, "source", &problems)
         let targetEndpoint = endpoint(target, "target", &problems)
         guard let sourceEndpoint, let targetEndpoint else { return (nil, problems) }
-        if sourceEndpoint.host == targetEndpoint.host && sourceEndpoint.port == targetEndpoint.port {
+        if sourceEndpoint.description == targetEndpoint.description {
             problems.append(
                 ConfigurationProblem(
                     origin: origins["target.addr"], key: "target.addr",

@@ -48,7 +48,7 @@ struct ConfigurationFile {
         switch root {
         case .mapping(let mapping): walk(mapping, prefix: "")
         case .scalar(let scalar) where Self.isNull(scalar): return
-        default: report(root.mark, nil, "a configuration is a mapping: lines of the form key: value")
+        default: report(root.mark, nil, "a configuration is a mapping, lines of key: value")
         }
     }
 

@@ -14,7 +14,7 @@ struct ConfigurationKey: Sendable {
         case notGiven
         /// Taken; the value held a password.
         case takenWithSecret
-        /// Accepted without effect, and why.
+        /// Accepted, without the effect that one might expect, and why.
         case notice(String)
         /// Not accepted, why, and what to do. Never holds the value of a secret.
         case refused(String)
@@ -60,9 +60,9 @@ struct ConfigurationKey: Sendable {
     ) -> ConfigurationKey {
         text(path) { configuration, value in
             guard choices.contains(value) else {
-                let list = choices.joined(separator: ", ")
-                let given = PrintableText.name(value, limit: 40)
-                return .refused("must be \(choices.count > 1 ? "one of " : "")\(list), not \(given)")
+                let list =
+                    (choices.count > 1 ? "one of " : "") + choices.joined(separator: ", ")
+                return .refused("must be \(list), not \(PrintableText.name(value, limit: 40))")
             }
             return take(&configuration, value)
         }

@@ -60,6 +60,7 @@ enum ConfigurationKeys {
                 configuration.cores = nil
             } else if let cores = Int(value), (1...1024).contains(cores) {
                 configuration.cores = cores
+                if cores > 1 { return .notice("this version runs on one thread; more come later") }
             } else {
                 return .refused("must be auto or a number from 1 to 1024")
             }

@@ -52,7 +52,7 @@ struct ConfigurationResolver {
             case .file(let path, _, _)? = configuration.origins["stateDir"]
         {
             let parent = Files.parent(of: path)
-            configuration.stateDirectory = parent == "/" ? "/" + directory : "\(parent)/\(directory)"
+            configuration.stateDirectory = (parent == "/" ? "" : parent) + "/" + directory
         }
     }
 
@@ -99,6 +99,7 @@ struct ConfigurationResolver {
                     reason: "the process list shows this password to every user of the machine;"
                         + " give it in \(name) instead"))
         case .notice(let reason):
+            configuration.origins[path] = origin
             notices.append(
                 ConfigurationNotice(weight: .note, origin: origin, key: path, reason: reason))
         case .refused(let reason):

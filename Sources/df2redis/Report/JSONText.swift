@@ -74,7 +74,8 @@ enum JSONValue {
             case "\r": text += "\\r"
             case "\t": text += "\\t"
             // Control characters must be escaped; the line separators break JavaScript readers.
-            case _ where scalar.value < 0x20 || (0x7F..<0xA0).contains(scalar.value)
+            case _
+            where scalar.value < 0x20 || (0x7F..<0xA0).contains(scalar.value)
                 || scalar.value == 0x2028 || scalar.value == 0x2029:
                 let digits = String(scalar.value, radix: 16)
                 text += "\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits

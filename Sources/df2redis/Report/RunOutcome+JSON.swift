@@ -35,6 +35,8 @@ extension RunOutcome {
             ("memberExpiriesDropped", .integer(progress.memberExpiriesDropped)),
             ("stickyFlagsDropped", .integer(progress.stickyFlagsDropped)),
             ("memcachedFlagsDropped", .integer(progress.memcachedFlagsDropped)),
+            ("pendingEntriesDropped", .integer(progress.pendingEntriesDropped)),
+            ("expiriesNotHeld", .integer(progress.expiriesNotHeld)),
             ("scriptsLoaded", .integer(progress.scriptsLoaded)),
             ("findings", .array(progress.findings.map(Self.json))),
         ])

@@ -12,14 +12,20 @@ struct RunOutcome {
     /// The signal that ended the run, if one did.
     var stopSignal: Int32?
     var elapsedSeconds: Int
+    /// False once writing `report.json` has failed.
+    var canWriteReport = true
 
-    var exitStatus: Int32 { ExitStatus.of(report, stopSignal: stopSignal) }
+    var exitStatus: Int32 {
+        let status = ExitStatus.of(report, stopSignal: stopSignal)
+        return canWriteReport ? status : ExitStatus.undelivered(status)
+    }
 
     var commandName: String { settings.mode == .migrate ? "migrate" : "replicate" }
 
-    /// Where the whole report is, nil without a state directory.
+    /// Where the whole report is, nil if it is nowhere.
     var reportPath: String? {
-        settings.stateDirectory.map { $0 + "/" + Self.reportFileName }
+        guard canWriteReport else { return nil }
+        return settings.stateDirectory.map { $0 + "/" + Self.reportFileName }
     }
 
     /// One sentence for how it ended.
@@ -32,8 +38,8 @@ struct RunOutcome {
                 + (troubles.isEmpty ? "" : "; " + troubles)
         }
         if !troubles.isEmpty { return "finished with failures: " + troubles }
-        guard let stopSignalName else { return "done, everything was applied" }
-        return "stopped by \(stopSignalName), everything received was applied"
+        guard let stopSignalName else { return "done, nothing failed" }
+        return "stopped by \(stopSignalName), nothing failed"
     }
 
     /// False if the target holds only part of the snapshot.

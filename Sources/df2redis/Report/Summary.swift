@@ -73,18 +73,26 @@ struct Summary {
     }
 
     private func row(_ name: String, _ cells: [String]) -> String {
-        PrintableText.padRight(name, 18) + cells.map { PrintableText.padLeft($0, 14) }.joined()
+        PrintableText.padRight(name, 18) + cells.map { PrintableText.padLeft($0, 13) }.joined()
     }
 
     // What was passed over or lost by rule, in words.
     private mutating func addLosses() {
         let progress = outcome.report.progress
         let losses: [(Int, String)] = [
-            (progress.ghostKeys, "ghost keys dropped (keys that the source shows on a wrong shard)"),
+            (progress.ghostKeys, "ghost keys dropped (shown by the source on a wrong shard)"),
             (progress.misplacedKeys, "keys on a shard that is not theirs"),
             (progress.memberExpiriesDropped, "expiries of single fields or members dropped"),
             (progress.stickyFlagsDropped, "sticky flags dropped"),
             (progress.memcachedFlagsDropped, "memcached flags dropped"),
+            (
+                progress.pendingEntriesDropped,
+                "pending entries of deleted stream messages dropped (commands cannot create them)"
+            ),
+            (
+                progress.expiriesNotHeld,
+                "near expiries set at once (too many to hold; renewals may have come too late)"
+            ),
             (progress.scriptsLoaded, "scripts loaded"),
         ]
         let told = losses.filter { $0.0 > 0 }
@@ -129,7 +137,9 @@ struct Summary {
         }
         let shown = min(findings.count, Self.namesLimit)
         guard total > shown else { return }
-        var rest = "  and \(PrintableText.count(total - shown)) more"
+        var rest =
+            shown == 0
+            ? "  their names were not kept" : "  and \(PrintableText.count(total - shown)) more"
         if findings.count > shown {
             rest +=
                 outcome.reportPath.map { "; \(findings.count) are named in \($0)" }

@@ -66,14 +66,14 @@ enum PrintableText {
 
     /// RFC 3339 in UTC, with milliseconds.
     static func timestamp(unixMilliseconds: Int64) -> String {
-        let day = Int((unixMilliseconds / 86_400_000))
+        let day = Int(unixMilliseconds / 86_400_000)
         let millisecond = Int(unixMilliseconds % 86_400_000)
         let (year, month, dayOfMonth) = civilDate(daysSinceEpoch: day)
         let second = millisecond / 1000
         let fraction = String(1000 + millisecond % 1000).dropFirst()
         let date = "\(year)-\(twoDigits(month))-\(twoDigits(dayOfMonth))"
-        let hour = twoDigits(second / 3600)
-        return "\(date)T\(hour):\(twoDigits(second / 60 % 60)):\(twoDigits(second % 60)).\(fraction)Z"
+        let time = [second / 3600, second / 60 % 60, second % 60].map(twoDigits)
+        return "\(date)T\(time.joined(separator: ":")).\(fraction)Z"
     }
 
     static func padLeft(_ text: String, _ width: Int) -> String {

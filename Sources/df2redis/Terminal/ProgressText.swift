@@ -50,7 +50,9 @@ enum ProgressText {
                 lines.append(StyledLine([("  and \(flows.count - shown) more flows", .dim)]))
             }
         }
-        return lines.prefix(max(1, rows - 1)).map { $0.text(columns: columns, usesColor: usesColor) }
+        return lines.prefix(max(1, rows - 1)).map {
+            $0.text(columns: columns, usesColor: usesColor)
+        }
     }
 
     /// The same in one line without colours, for a log.
@@ -72,7 +74,9 @@ enum ProgressText {
                     + rate(view.rates.records, "records"))
         }
         parts.append("read " + PrintableText.bytes(progress.bytesRead))
-        parts += countParts(progress).map { "\($0.name) \(PrintableText.count($0.count))" }
+        for part in countParts(progress) {
+            parts.append("\(part.name) \(PrintableText.count(part.count))")
+        }
         return parts.joined(separator: "; ")
     }
 
@@ -113,17 +117,8 @@ enum ProgressText {
                 ("  after \(PrintableText.count(progress.snapshot.done)) keys", nil),
             ])
         }
-        var parts: [(String, Console.Color?)] = [(phase, .cyan)]
+        var parts: [(String, Console.Color?)] = []
         if let percent = view.percent {
-            // The bar is the first to go on a narrow terminal.
-            let cells = min(30, columns - 70)
-            if cells >= 10 {
-                let full = Int(Double(cells) * percent / 100)
-                let bar =
-                    String(repeating: "=", count: full)
-                    + String(repeating: " ", count: cells - full)
-                parts.append(("  [\(bar)]", nil))
-            }
             parts.append(("  " + PrintableText.tenths(percent) + " %", .bold))
         }
         parts.append(("  " + keysText(view), nil))
@@ -131,21 +126,31 @@ enum ProgressText {
         if let seconds = view.secondsLeft {
             parts.append(("  ETA " + PrintableText.duration(seconds: seconds), nil))
         }
-        return StyledLine(parts)
+        // The bar takes what the numbers leave, and is the first to go on a narrow terminal.
+        let used = parts.reduce(phase.count + "  []".count + 1) { $0 + $1.0.count }
+        let cells = min(30, columns - used)
+        if let percent = view.percent, cells >= 10 {
+            let full = String(repeating: "=", count: Int(Double(cells) * percent / 100))
+            parts.insert(("  [" + PrintableText.padRight(full, cells) + "]", nil), at: 0)
+        }
+        return StyledLine([(phase, .cyan)] + parts)
     }
 
     private static func countsLine(_ view: ProgressView) -> StyledLine {
         let progress = view.progress
-        var parts: [(String, Console.Color?)] = [
-            ("read " + PrintableText.bytes(progress.bytesRead), nil),
+        // Failures first: the end of the line is lost on a narrow terminal.
+        var parts: [(String, Console.Color?)] = []
+        for part in countParts(progress) {
+            let gap = parts.isEmpty ? "" : "  "
+            let color = part.count > 0 ? part.color : nil
+            parts.append(("\(gap)\(part.name) \(PrintableText.count(part.count))", color))
+        }
+        parts += [
+            ("  read " + PrintableText.bytes(progress.bytesRead), nil),
             (" (\(PrintableText.bytes(Int(view.rates.bytesRead)))/s)", .dim),
             ("  sent " + PrintableText.bytes(progress.bytesSent), nil),
             (" (\(PrintableText.bytes(Int(view.rates.bytesSent)))/s)", .dim),
         ]
-        for part in countParts(progress) {
-            let color = part.count > 0 ? part.color : nil
-            parts.append(("  \(part.name) \(PrintableText.count(part.count))", color))
-        }
         return StyledLine(parts)
     }
 
@@ -159,22 +164,22 @@ enum ProgressText {
     }
 
     private static let laneHeader =
-        "flow  phase               keys       records     applied LSN     pending    failed"
+        "flow  phase              keys      records     applied LSN    pending   failed"
 
     private static func lane(_ index: Int, _ flow: FlowProgress) -> StyledLine {
         let lsn = flow.appliedLSN == 0 ? "-" : PrintableText.count(flow.appliedLSN)
         let failed = flow.snapshot.failed + flow.journal.failed
         let numbers =
-            PrintableText.padLeft(PrintableText.count(flow.snapshot.done), 14)
-            + PrintableText.padLeft(PrintableText.count(flow.journal.done), 14)
+            PrintableText.padLeft(PrintableText.count(flow.snapshot.done), 13)
+            + PrintableText.padLeft(PrintableText.count(flow.journal.done), 13)
             + PrintableText.padLeft(lsn, 16)
             + PrintableText.padLeft(
-                PrintableText.count(flow.snapshot.pending + flow.journal.pending), 12)
+                PrintableText.count(flow.snapshot.pending + flow.journal.pending), 11)
         return StyledLine([
             (PrintableText.padLeft(String(index), 4) + "  ", nil),
             (PrintableText.padRight(name(of: flow.phase), 10), color(of: flow.phase)),
             (numbers, nil),
-            (PrintableText.padLeft(PrintableText.count(failed), 10), failed > 0 ? .red : nil),
+            (PrintableText.padLeft(PrintableText.count(failed), 9), failed > 0 ? .red : nil),
         ])
     }
 

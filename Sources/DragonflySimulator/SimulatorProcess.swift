@@ -1,0 +1,34 @@
+public import Bytes
+import CPlatform
+import Glibc
+
+/// A simulated master as a process of its own.
+public enum SimulatorProcess {
+    /// Serves until SIGINT or SIGTERM arrives, or, with `exitWhenLeft`, until a session was opened
+    /// and all clients have left. Prints `listening on 127.0.0.1:PORT` when clients may connect, and
+    /// the report as the last line.
+    ///
+    /// To be called before any other thread exists, because it blocks the signals for all of them.
+    public static func run(
+        source: SimulatorSource, options: SimulatorOptions, exitWhenLeft: Bool
+    ) throws(SystemError) {
+        let signals = cp_signal_descriptor()
+        guard signals >= 0 else { throw SystemError(result: signals) }
+        let server = try SimulatorServer(source: source, options: options)
+        try server.start()
+        writeLine("listening on 127.0.0.1:\(server.port)")
+        while cp_wait_two(signals, -1, exitWhenLeft ? 20 : 1000) == 0 {
+            if exitWhenLeft && server.waitUntilLeft(timeoutMilliseconds: 0) { break }
+        }
+        let report = server.report()
+        server.stop()
+        writeLine(report)
+        _ = cp_close(signals)
+    }
+
+    /// Prints a line at once, also into a pipe.
+    private static func writeLine(_ line: String) {
+        print(line)
+        fflush(nil)
+    }
+}

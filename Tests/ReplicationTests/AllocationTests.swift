@@ -1,0 +1,101 @@
+import Bytes
+import CAllocGate
+import DragonflySimulator
+import Reactor
+import TestSupport
+import Testing
+
+@testable import Replication
+
+/// P7: after warm-up nothing is allocated per record between socket and socket.
+@Suite(.serialized) struct AllocationTests {
+    @Test func theGateCountsAllocations() {
+        guard ag_is_counting() else { return }
+        let before = ag_allocations()
+        let block = UnsafeMutableRawPointer.allocate(byteCount: 100, alignment: 1)
+        let after = ag_allocations()
+        block.deallocate()
+        #expect(after - before == 1)
+    }
+
+    #if !DEBUG
+        // A whole core on this thread: decode, route, encode, reply accounting, with a real
+        // redis-server behind it. Only the counters are not published meanwhile.
+        @Test func recordsAllocateNothing() throws {
+            guard ag_is_counting() else { return }
+            let redis = try RedisServer()
+            var data = SyntheticData(seed: 7)
+            data.flowCount = 2
+            data.strings = .init(count: 200_000, elements: 0, elementBytes: 64)
+            data.expiringPercent = 20
+            var traffic = LiveTraffic(recordCount: 120_000, seed: 7)
+            traffic.recordsDuringFullSync = 10_000
+            let master = try SimulatorServer(source: .synthetic(data, traffic: traffic))
+            try master.start()
+            defer { master.stop() }
+
+            let settings = ReplicationSettings(
+                mode: .replicate, source: Endpoint(host: "127.0.0.1", port: master.port),
+                target: Endpoint(host: "127.0.0.1", port: redis.port))
+            let shared = try CoreShared()
+            let core = try Core(
+                settings: settings, shared: shared,
+                source: try Replicator.resolve(settings.source, "source"),
+                target: try Replicator.resolve(settings.target, "target"))
+            core.tickNanoseconds = 3_600_000_000_000
+            let watch = AllocationWatch(core)
+            try core.reactor.run(watch)
+
+            #expect(core.failure == nil)
+            #expect(watch.snapshot.records >= 10_000)
+            #expect(watch.journal.records >= 10_000)
+            #expect(watch.snapshot.allocations == 0, "snapshot entries")
+            #expect(watch.journal.allocations == 0, "journal records")
+        }
+    #endif
+}
+
+/// Stands between reactor and core, and counts this thread's allocations while records pass.
+private final class AllocationWatch: ReactorOwner {
+    struct Span {
+        var start: (records: Int, allocations: UInt64)?
+        var end: (records: Int, allocations: UInt64)?
+
+        var records: Int { (end?.records ?? 0) - (start?.records ?? 0) }
+        var allocations: UInt64 { (end?.allocations ?? 1) - (start?.allocations ?? 0) }
+
+        /// Counts between two numbers of records. What is read ahead of them must be of the same
+        /// kind, so there are many more records than are counted.
+        mutating func note(_ records: Int) {
+            if start == nil, records >= 50_000 {
+                start = (records, ag_allocations())
+            } else if start != nil, end == nil, records >= 80_000 {
+                end = (records, ag_allocations())
+            }
+        }
+    }
+
+    let core: Core
+    var snapshot = Span()
+    var journal = Span()
+
+    init(_ core: Core) {
+        self.core = core
+    }
+
+    func turnEnding() {
+        core.turnEnding()
+        snapshot.note(core.flows.reduce(0) { $0 + $1.progress.snapshot.applied })
+        // The journal inside the snapshot warms up what the journal after it uses.
+        journal.note(core.flows.reduce(0) { $0 + $1.progress.journal.applied })
+        if snapshot.end != nil, journal.end != nil, !core.wasStopped {
+            core.received(Core.Word.stop)
+        }
+    }
+
+    func connected(_ socket: Socket) { core.connected(socket) }
+    func ready(_ socket: Socket) { core.ready(socket) }
+    func failed(_ socket: Socket, _ error: SystemError) { core.failed(socket, error) }
+    func timerFired(_ timer: Int) { core.timerFired(timer) }
+    func received(_ word: UInt64) { core.received(word) }
+}

@@ -1,0 +1,79 @@
+import ArgumentParser
+import CPlatform
+import DragonflySimulator
+import Foundation
+
+/// Measures df2redis beside what it is compared with, in one run: prints one JSON line per case.
+@main
+struct Bench: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "df2redis-bench",
+        abstract: "Measures df2redis: one JSON line per case.",
+        subcommands: [Run.self, Send.self],
+        defaultSubcommand: Run.self)
+}
+
+extension Bench {
+    struct Run: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Runs all cases (needs redis-server, and df2redis built beside this).")
+
+        @Option(help: "Keys of the end-to-end cases.")
+        var keys = 1_000_000
+
+        @Option(help: "Bytes of each string.")
+        var valueBytes = 64
+
+        @Option(help: "Runs of each case; the median counts.")
+        var runs = 5
+
+        mutating func run() throws {
+            try MicroCases(runs: runs).run()
+            try EndToEnd(keys: keys, valueBytes: valueBytes, runs: runs).run()
+        }
+    }
+
+    struct Send: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "The minimal sender that df2redis is compared with: SET after SET.",
+            shouldDisplay: false)
+
+        @Option var port: UInt16
+        @Option var keys: Int
+        @Option var valueBytes: Int
+
+        mutating func run() throws {
+            try MinimalSender(port: port, keys: keys, valueBytes: valueBytes).run()
+        }
+    }
+}
+
+/// The runs of one case: the median and how far the others are from it.
+struct Series {
+    private let values: [Double]
+
+    init(_ values: [Double]) {
+        self.values = values.sorted()
+    }
+
+    var median: Double { values[values.count / 2] }
+    var minimum: Double { values[0] }
+    var maximum: Double { values[values.count - 1] }
+
+    /// Median absolute deviation.
+    var deviation: Double { Series(values.map { abs($0 - median) }).median }
+}
+
+/// Prints one case as a JSON line.
+func report(_ name: String, _ figures: KeyValuePairs<String, Double>) {
+    let fields = figures.map { "\"\($0.key)\":\(String(format: "%.4g", $0.value))" }
+    let line = "{\"case\":\"\(name)\",\(fields.joined(separator: ","))}"
+    FileHandle.standardOutput.write(Data((line + "\n").utf8))
+}
+
+/// Nanoseconds that `body` takes.
+func nanoseconds(_ body: () throws -> Void) rethrows -> Double {
+    let start = cp_monotonic_nanoseconds()
+    try body()
+    return Double(cp_monotonic_nanoseconds() - start)
+}

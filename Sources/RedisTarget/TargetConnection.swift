@@ -88,7 +88,9 @@ public final class TargetConnection {
         self.socket = socket
         self.reactor = reactor
         inFlight = FixedQueue(capacity: commandsInFlight)
-        scanner = try RESPReplyScanner()
+        // The one bulk that is read is the text of INFO, some kilobytes.
+        scanner = try RESPReplyScanner(
+            wholeBulkBytes: min(128 << 10, socket.input.capacity / 2))
         oversize = try RegionBuffer()
         groupKey = try RegionBuffer(capacity: 4096)
         confirmedDatabases = [Bool](repeating: false, count: 1 << 10)

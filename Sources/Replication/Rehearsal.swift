@@ -121,10 +121,8 @@ private final class Conversation {
             }
         }
         do {
-            var scanner = try RESPReplyScanner()
+            var scanner = try RESPReplyScanner(wholeBulkBytes: input.capacity / 2)
             while true {
-                // Begun anew with each read, so that a bulk comes whole.
-                scanner.reset()
                 var position = 0
                 if let reply = try scanner.next(input.readable, at: &position) {
                     let content = reply.content.array()
@@ -132,6 +130,7 @@ private final class Conversation {
                     guard reply.hasError else { return content }
                     throw refusal(String(decoding: content, as: UTF8.self), words[0])
                 }
+                input.consume(position)
                 try read()
             }
         } catch let error as RunError {

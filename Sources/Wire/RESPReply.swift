@@ -2,13 +2,13 @@ public import Bytes
 
 /// One complete reply of a Redis server.
 public struct RESPReply {
-    public enum Kind {
+    public enum Kind: Sendable {
         case simple, error, integer, bulk, null, array
     }
 
     public var kind: Kind
-    /// The line's text, or a bulk's bytes if they lay whole in the input; empty for an array and
-    /// for a bulk that arrived in pieces. Valid until the input is consumed.
+    /// The line's text, or a bulk's bytes; empty for a null, an array, and a bulk above the scanner's
+    /// `wholeBulkBytes` that arrived in pieces. Valid until the input is consumed.
     public var content: ByteView
     /// True if the reply is an error, or an array with an error inside.
     public var hasError: Bool
@@ -23,17 +23,23 @@ public struct RESPError: Error {
 ///
 /// It keeps a few integers between calls, so input may be cut anywhere and a large bulk is passed over
 /// without being held. Nested arrays are counted, not kept; the first error inside one is remembered.
+/// After an error it must not be used before `reset`.
 public struct RESPReplyScanner: ~Copyable {
     /// A line longer than this is no reply of a Redis.
     public static let lineLimit = 64 << 10
 
+    private let wholeBulkBytes: Int
     private var elementsRemaining = 0
     private var bulkBytesRemaining = 0
+    private var insideArray = false
     private var kind = RESPReply.Kind.simple
     private var hasError = false
     private var errorText: RegionBuffer
 
-    public init() throws(SystemError) {
+    /// - Parameter wholeBulkBytes: a reply that is a bulk of at most this size is given whole: until
+    ///   it has arrived nothing of it is used, so the input must have room for it and its head.
+    public init(wholeBulkBytes: Int = 0) throws(SystemError) {
+        self.wholeBulkBytes = wholeBulkBytes
         errorText = try RegionBuffer(capacity: RESPReplyScanner.lineLimit)
     }
 
@@ -44,6 +50,7 @@ public struct RESPReplyScanner: ~Copyable {
     public mutating func reset() {
         elementsRemaining = 0
         bulkBytesRemaining = 0
+        insideArray = false
     }
 
     /// Reads on in `input` from `position`, which moves past what was used. Nil if the input ends
@@ -72,6 +79,7 @@ public struct RESPReplyScanner: ~Copyable {
                 position += used
                 bulkBytesRemaining -= used
                 guard bulkBytesRemaining == 0 else { return nil }
+                guard input[position - 1] == UInt8(ascii: "\n") else { throw RESPError() }
                 elementsRemaining -= 1
                 continue
             }
@@ -79,26 +87,30 @@ public struct RESPReplyScanner: ~Copyable {
                 guard input.count - position <= RESPReplyScanner.lineLimit else { throw RESPError() }
                 return nil
             }
-            let line = input.slice(position, end - position)
+            let start = position
+            let line = input.slice(start, end - start)
             guard line.count >= 1, line.count <= RESPReplyScanner.lineLimit else {
                 throw RESPError()
             }
             position = end + 2
             let text = line.dropFirst(1)
             if try !element(line[0], text) {
-                // A bulk follows: give it whole if it is there.
-                if isTopLevel, !insideArray, input.count - position >= bulkBytesRemaining {
+                // A bulk follows: give it whole if it is there, or small enough to wait for.
+                guard isTopLevel, !insideArray else { continue }
+                if input.count - position >= bulkBytesRemaining {
                     content = input.slice(position, bulkBytesRemaining - 2)
+                } else if bulkBytesRemaining - 2 <= wholeBulkBytes {
+                    reset()
+                    position = start
+                    return nil
                 }
-            } else if isTopLevel, !insideArray {
+            } else if isTopLevel, !insideArray, kind != .null {
                 content = text
             }
         }
         insideArray = false
         return RESPReply(kind: kind, content: content, hasError: hasError)
     }
-
-    private var insideArray = false
 
     /// Takes one element's first line; false if a bulk's bytes follow.
     private mutating func element(_ marker: UInt8, _ text: ByteView) throws(RESPError) -> Bool {
@@ -127,9 +139,9 @@ public struct RESPReplyScanner: ~Copyable {
             bulkBytesRemaining = Int(size) + 2
             return false
         case UInt8(ascii: "*"):
-            guard let count = text.parseInteger(), count >= -1, count <= Cursor.countLimit else {
-                throw RESPError()
-            }
+            guard let count = text.parseInteger(), count >= -1,
+                count <= Cursor.countLimit - elementsRemaining
+            else { throw RESPError() }
             if count < 0 {
                 complete(.null)
             } else {

@@ -42,9 +42,9 @@ extension ContainerCheck {
     /// Every pending entry of a group must be owned by exactly one consumer: a server follows the
     /// owner of each without a look, and frees one with two owners twice.
     ///
-    /// The ids of the group, and of each consumer, ascend strictly. So the consumers' lists together
-    /// are the group's list if they have the same number of ids and the same sum of hashes, which
-    /// needs no memory.
+    /// The ids of the group, and of each consumer, ascend strictly. So the consumers' lists
+    /// together are the group's list if they have the same number of ids and the same sum of
+    /// hashes, which needs no memory.
     private mutating func checkGroup(
         _ cursor: inout WholeCursor, _ type: ValueType
     ) throws(DecodeError) {
@@ -87,7 +87,8 @@ private struct PendingIDs {
         sum &+= PendingIDs.hash(id)
     }
 
-    /// Two rounds of a 64-bit mixer (splitmix64), so that sums of ids that lie close together differ.
+    /// Two rounds of a 64-bit mixer (splitmix64), so that sums of ids that lie close together
+    /// differ.
     private static func hash(_ id: StreamID) -> UInt64 {
         mixed(mixed(id.milliseconds) ^ id.sequence)
     }

@@ -6,9 +6,9 @@ public import Bytes
 /// damaged, and a server with default settings does not look: it trusts sizes, counts, terminators
 /// and uniqueness, and crashes on them later. Everything it would trust is checked here.
 ///
-/// Not checked, because every server does and answers with an error: duplicates in plain sets, sorted
-/// sets and large plain hashes, and duplicate names of groups and consumers. (Plain hashes that fit a
-/// server's packed form are not looked through by it, so they are here.)
+/// Not checked, because every server does and answers with an error: duplicates in plain sets,
+/// sorted sets and large plain hashes, and duplicate names of groups and consumers. (Plain hashes
+/// that fit a server's packed form are not looked through by it, so they are here.)
 ///
 /// The scratch space for compressed strings grows to the largest one met, within the limit given.
 public struct ContainerCheck: ~Copyable {
@@ -47,8 +47,8 @@ public struct ContainerCheck: ~Copyable {
     }
 
     /// Checks the value of a key: the bytes after the key, to their end.
-    /// Throws `damagedContainer`, `damagedCompression`, `badLength`, `badString`, `lengthAboveLimit`
-    /// or `outOfMemory`, without offset: the caller knows the key.
+    /// Throws `damagedContainer`, `damagedCompression`, `badLength`, `badString`,
+    /// `lengthAboveLimit` or `outOfMemory`, without offset: the caller knows the key.
     public mutating func check(
         type: ValueType, value: ByteView
     ) throws(DecodeError) -> Verdict {

@@ -3,7 +3,8 @@ public import Bytes
 /// What RESTORE takes and DUMP gives: type byte, value, version (u16le) and CRC-64 (u64le) over all
 /// of that (protocol.md 3.11).
 public enum DumpPayload {
-    /// Every server from Redis 5 on accepts it: a version says nothing about which types may follow.
+    /// Every server from Redis 5 on accepts it: a version says nothing about which types may
+    /// follow.
     static let version: UInt16 = 9
     /// Versions of payloads that others made: the type code tells all that differs between them.
     private static let knownVersions: ClosedRange<UInt16> = 1...12
@@ -25,8 +26,8 @@ public enum DumpPayload {
     }
 
     /// The type and value in a payload; the value is a view of `payload` and not looked at.
-    /// Throws `badHeader` for a payload too short or of an unknown version, `damagedContainer` for a
-    /// wrong checksum, and `unknownOpcode` for a type that `ValueType` does not know.
+    /// Throws `badHeader` for a payload too short or of an unknown version, `damagedContainer` for
+    /// a wrong checksum, and `unknownOpcode` for a type that `ValueType` does not know.
     public static func parse(
         _ payload: ByteView
     ) throws(DecodeError) -> (type: ValueType, value: ByteView) {

@@ -2,8 +2,8 @@ import Bytes
 
 /// Remembers which fields of one container were seen, by hash and position.
 ///
-/// A server that loads a packed hash, set or zset does not look for duplicates by default, but asserts
-/// that there are none when it converts it to a table, sometimes at once.
+/// A server that loads a packed hash, set or zset does not look for duplicates by default, but
+/// asserts that there are none when it converts it to a table, sometimes at once.
 struct DuplicateFinder: ~Copyable {
     /// Above this many fields a container is not looked through (2 MiB of slots).
     static let limit = 1 << 16

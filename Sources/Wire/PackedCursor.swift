@@ -1,6 +1,7 @@
 import Bytes
 
-/// A position in a listpack, ziplist or intset (protocol.md 3.10), moved forward element by element.
+/// A position in a listpack, ziplist or intset (protocol.md 3.10), moved forward element by
+/// element.
 ///
 /// Everything that a server would trust is checked on the way: sizes, back-lengths, terminator and
 /// count. So the elements of a container are sound up to the point reached, and the container as a

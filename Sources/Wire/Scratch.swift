@@ -1,6 +1,7 @@
 import Bytes
 
-/// Room for one decoded string at a time. Plain strings are not copied: they are the value's own bytes.
+/// Room for one decoded string at a time. Plain strings are not copied: they are the value's own
+/// bytes.
 ///
 /// A view returned is valid until the next call, or as long as the value for a plain string.
 struct Scratch: ~Copyable {

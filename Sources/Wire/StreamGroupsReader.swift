@@ -107,8 +107,8 @@ struct StreamGroupsReader: ~Copyable {
 
     var mark: Mark { Mark(place: place) }
 
-    /// Goes to the group and consumer of the mark, so that their views are valid again, and on to its
-    /// place.
+    /// Goes to the group and consumer of the mark, so that their views are valid again, and on to
+    /// its place.
     mutating func rewind(to mark: Mark) throws(DecodeError) {
         if let start = mark.place.groupStart, start != place.groupStart {
             place = Place(groupsLeft: mark.place.groupsLeft + 1, next: start)
@@ -124,8 +124,8 @@ struct StreamGroupsReader: ~Copyable {
     }
 }
 
-/// The pending entries of one group, in ascending order of id. Their records differ in size, so every
-/// 32nd is remembered, which finds any of them in few steps.
+/// The pending entries of one group, in ascending order of id. Their records differ in size, so
+/// every 32nd is remembered, which finds any of them in few steps.
 private struct PendingRecords: ~Copyable {
     private static let stride = 32
 
@@ -186,8 +186,8 @@ private struct PendingRecords: ~Copyable {
 }
 
 extension StreamMetadata {
-    /// How many entries a group with this last id has read, as a server estimates it for a stream of
-    /// type 15, of which it does not know what was deleted; -1 unknown.
+    /// How many entries a group with this last id has read, as a server estimates it for a stream
+    /// of type 15, of which it does not know what was deleted; -1 unknown.
     func entriesRead(upTo id: StreamID) -> Int64 {
         let added = Int64(clamping: entriesAdded)
         if added == 0 || id == lastID { return added }

@@ -20,8 +20,8 @@ struct StreamNodeCursor {
     private let deletedCount: Int
     private var livePassed = 0
     private var deletedPassed = 0
-    /// Of the entry in hand: names still to come where it shares them, fields still to come, and the
-    /// elements it should say it has.
+    /// Of the entry in hand: names still to come where it shares them, fields still to come, and
+    /// the elements it should say it has.
     private var names: PackedCursor
     private var sharesNames = false
     private var fieldsLeft = 0
@@ -51,8 +51,8 @@ struct StreamNodeCursor {
 
     var bytes: ByteView { listpack.bytes }
 
-    /// The next entry, deleted ones too, nil after the last; fields of the entry before that were not
-    /// read are passed.
+    /// The next entry, deleted ones too, nil after the last; fields of the entry before that were
+    /// not read are passed.
     mutating func nextEntry() throws(DecodeError) -> Entry? {
         try finishEntry()
         if livePassed == liveCount && deletedPassed == deletedCount {

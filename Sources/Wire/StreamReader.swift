@@ -37,8 +37,8 @@ public struct StreamPending: Equatable, Sendable {
     public var isDeleted: Bool
 }
 
-/// Reads a stream in the order in which commands can build it: entries and their fields, then groups,
-/// their consumers, and what is pending for each (protocol.md 3.9.7).
+/// Reads a stream in the order in which commands can build it: entries and their fields, then
+/// groups, their consumers, and what is pending for each (protocol.md 3.9.7).
 ///
 ///     open; metadata
 ///     while nextEntry { while nextField {} }           XADD, then XSETID
@@ -46,14 +46,15 @@ public struct StreamPending: Equatable, Sendable {
 ///         while nextConsumer {                         XGROUP CREATECONSUMER
 ///             while nextPending {} } }                 XCLAIM
 ///
-/// What is not read of an entry, consumer or group is passed over. To pass over something twice, take
-/// a `mark` before and `rewind` to it after. The value's bytes must stay valid and in place from
-/// `open` on. Damage throws where it is met, and nothing is promised about the reader then but that it
-/// can open another value. All calls throw `damagedContainer`, `damagedCompression`, `badLength`,
-/// `badString`, `lengthAboveLimit` or `outOfMemory`, without offset: the caller knows the key.
+/// What is not read of an entry, consumer or group is passed over. To pass over something twice,
+/// take a `mark` before and `rewind` to it after. The value's bytes must stay valid and in place
+/// from `open` on. Damage throws where it is met, and nothing is promised about the reader then but
+/// that it can open another value. All calls throw `damagedContainer`, `damagedCompression`,
+/// `badLength`, `badString`, `lengthAboveLimit` or `outOfMemory`, without offset: the caller knows
+/// the key.
 ///
-/// Nothing is allocated per entry. Memory: eight bytes per node, eight per 32 pending entries of one
-/// group, and the largest compressed string met.
+/// Nothing is allocated per entry. Memory: eight bytes per node, eight per 32 pending entries of
+/// one group, and the largest compressed string met.
 public struct StreamReader: ~Copyable {
     /// A place in the stream that is open, for entries and groups.
     public struct Mark {
@@ -97,9 +98,9 @@ public struct StreamReader: ~Copyable {
     /// Starts with the value of a key: the bytes after the key, to their end. The type must be a
     /// stream.
     ///
-    /// What type 15 does not say is derived as a server does when it loads one: the first id is that
-    /// of the first live entry, entries added are the live ones, nothing was deleted, and a group's
-    /// entries read are known where its last id is at an end of the stream.
+    /// What type 15 does not say is derived as a server does when it loads one: the first id is
+    /// that of the first live entry, entries added are the live ones, nothing was deleted, and a
+    /// group's entries read are known where its last id is at an end of the stream.
     public mutating func open(type: ValueType, value: ByteView) throws(DecodeError) {
         precondition(type.family == .stream, "not a stream")
         nodeScratch.reset()
@@ -142,8 +143,8 @@ public struct StreamReader: ~Copyable {
         }
     }
 
-    /// The next field of the entry in hand with its value, nil after the last: views, valid until the
-    /// next call for an entry or field. Order and duplicates are the source's.
+    /// The next field of the entry in hand with its value, nil after the last: views, valid until
+    /// the next call for an entry or field. Order and duplicates are the source's.
     public mutating func nextField() throws(DecodeError) -> (name: ByteView, value: ByteView)? {
         guard let field = try node?.nextField() else { return nil }
         return (try nameScratch.text(field.name), try valueScratch.text(field.value))

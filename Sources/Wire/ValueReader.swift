@@ -26,12 +26,12 @@ public struct ValueElement {
 /// to 3.9.6), in the order of the value.
 ///
 /// Open a value, then call `next` until it returns nil. To pass over some elements twice, take a
-/// `mark` before and `rewind` to it after. The value's bytes must stay valid and in place from `open`
-/// on. Damage throws where it is met, and nothing is promised about the reader then but that it can
-/// open another value.
+/// `mark` before and `rewind` to it after. The value's bytes must stay valid and in place from
+/// `open` on. Damage throws where it is met, and nothing is promised about the reader then but that
+/// it can open another value.
 ///
-/// Nothing is allocated per element. Compressed strings are decompressed into scratch space that grows
-/// to the largest one met, within the limit given.
+/// Nothing is allocated per element. Compressed strings are decompressed into scratch space that
+/// grows to the largest one met, within the limit given.
 public struct ValueReader: ~Copyable {
     /// How the elements lie in the value.
     private enum Shape {
@@ -81,8 +81,8 @@ public struct ValueReader: ~Copyable {
         valueScratch = value
     }
 
-    /// Starts with the value of a key: the bytes after the key, to their end. The type must be one of
-    /// the families list, set, sorted set and hash.
+    /// Starts with the value of a key: the bytes after the key, to their end. The type must be one
+    /// of the families list, set, sorted set and hash.
     /// Throws as `next` does.
     public mutating func open(type: ValueType, value: ByteView) throws(DecodeError) {
         containerScratch.reset()
@@ -114,8 +114,8 @@ public struct ValueReader: ~Copyable {
     }
 
     /// The next element, nil after the last.
-    /// Throws `damagedContainer`, `damagedCompression`, `badLength`, `badString`, `lengthAboveLimit`
-    /// or `outOfMemory`, without offset: the caller knows the key.
+    /// Throws `damagedContainer`, `damagedCompression`, `badLength`, `badString`,
+    /// `lengthAboveLimit` or `outOfMemory`, without offset: the caller knows the key.
     public mutating func next() throws(DecodeError) -> ValueElement? {
         switch shape {
         case .packedMembers:

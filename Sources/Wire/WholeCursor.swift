@@ -1,6 +1,7 @@
 import Bytes
 
-/// A cursor over a value that is known to be complete: what `Cursor` calls incomplete is damage here.
+/// A cursor over a value that is known to be complete: what `Cursor` calls incomplete is damage
+/// here.
 struct WholeCursor {
     private(set) var inner: Cursor
 
@@ -50,7 +51,8 @@ struct WholeCursor {
         return value
     }
 
-    /// The expiry of a hash field or set member (protocol.md 3.9.6) in Unix milliseconds, 0 for none.
+    /// The expiry of a hash field or set member (protocol.md 3.9.6) in Unix milliseconds, 0 for
+    /// none.
     mutating func elementExpiry() throws(DecodeError) -> Int64 {
         let seconds: Int64?
         switch try string() {

@@ -3,8 +3,8 @@ import Testing
 
 @testable import Wire
 
-/// Promise: no value with a damaged structure is sent on under a fresh checksum, and no sound value is
-/// held back.
+/// Promise: no value with a damaged structure is sent on under a fresh checksum, and no sound value
+/// is held back.
 struct ContainerCheckTests {
     private let damaged = DecodeError(.damagedContainer)
 
@@ -195,8 +195,8 @@ struct ContainerCheckTests {
         let value = { (bytes: [UInt8]) in ValueBytes.string(bytes) }
         #expect(try checkValue(.hashZiplist, value(ziplist)).elementCount == 2)
 
-        // The second entry's previous length is FE and four bytes, at 313; the third's is at 321 and
-        // the last one's at 325.
+        // The second entry's previous length is FE and four bytes, at 313; the third's is at 321
+        // and the last one's at 325.
         #expect(ziplist[313] == 0xfe && ziplist[321] == 8 && ziplist[325] == 4)
         let structure = Array(0...11) + Array(313...317) + [321, 325, ziplist.count - 1]
         for index in structure {

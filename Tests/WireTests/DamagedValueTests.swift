@@ -3,7 +3,8 @@ import Testing
 
 @testable import Wire
 
-/// Promise: no bytes make a reader trap, hang, or read beyond the value; they give elements or errors.
+/// Promise: no bytes make a reader trap, hang, or read beyond the value; they give elements or
+/// errors.
 struct DamagedValueTests {
     /// Runs everything that looks into a value; true if the check lets it pass.
     private func lookInto(

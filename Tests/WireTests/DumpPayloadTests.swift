@@ -3,8 +3,8 @@ import Testing
 
 @testable import Wire
 
-/// Promise: what RESTORE gets is what DUMP would give, and what came by RESTORE is only trusted when
-/// its checksum holds.
+/// Promise: what RESTORE gets is what DUMP would give, and what came by RESTORE is only trusted
+/// when its checksum holds.
 struct DumpPayloadTests {
     private let captured = ValueBytes.hex("00 01 76 09 00 41 FA 9F 7E 4D BE E9 7F")
 

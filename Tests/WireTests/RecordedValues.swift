@@ -22,15 +22,16 @@ enum RecordedValues {
         .appendingPathComponent("Recordings")
 
     private static func unpacked(_ path: String) throws -> [UInt8] {
-        let output = Pipe()
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = ["gzip", "-dc", directory.appendingPathComponent(path).path]
-        process.standardOutput = output
-        try process.run()
-        // The end of the output is the end of the process that matters here.
-        let bytes = [UInt8](output.fileHandleForReading.readDataToEndOfFile())
-        guard !bytes.isEmpty else { throw Failure(text: path) }
+        let file = directory.appendingPathComponent(path).path
+        guard let output = popen("gzip -dc '\(file)'", "r") else { throw Failure(text: path) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            let count = fread(&chunk, 1, chunk.count, output)
+            guard count > 0 else { break }
+            bytes += chunk[..<count]
+        }
+        guard pclose(output) == 0, !bytes.isEmpty else { throw Failure(text: path) }
         return bytes
     }
 

@@ -1,8 +1,8 @@
 import Bytes
 import Glibc
 
-/// A redis-server of its own with nothing on disk, to ask what values mean. It listens on a Unix socket
-/// in a temporary directory and is killed with the test.
+/// A redis-server of its own with nothing on disk, to ask what values mean. It listens on a Unix
+/// socket in a temporary directory and is killed with the test.
 final class RedisJudge {
     enum Reply: Equatable {
         case text(String)

@@ -3,8 +3,8 @@ import Testing
 
 @testable import Wire
 
-/// Promise: a stream built by commands from what the reader gives, or loaded in an older layout, is the
-/// stream that was read.
+/// Promise: a stream built by commands from what the reader gives, or loaded in an older layout, is
+/// the stream that was read.
 @Suite(.serialized)
 struct RedisStreamTests {
     /// A stream with several nodes, deleted entries, groups in all states and what is pending.

@@ -3,8 +3,8 @@ import Testing
 
 @testable import Wire
 
-/// Promise: a stream arrives with its entries, ids, counters, groups and pending entries, and a stream
-/// whose parts contradict each other is not sent on.
+/// Promise: a stream arrives with its entries, ids, counters, groups and pending entries, and a
+/// stream whose parts contradict each other is not sent on.
 struct StreamReaderTests {
     private let damaged = DecodeError(.damagedContainer)
 

@@ -127,8 +127,8 @@ extension ControlSession {
         return unexpected("\(shown) as the answer to \(name(of: request))")
     }
 
-    /// The session that `REPLCONF capa dragonfly` made (protocol.md 2.4): replication id, session id,
-    /// flows, and from v1.4 on the version. Further elements are ignored.
+    /// The session that `REPLCONF capa dragonfly` made (protocol.md 2.4): replication id, session
+    /// id, flows, and from v1.4 on the version. Further elements are ignored.
     private mutating func adoptSession(_ elements: [HandshakeReply]) -> SourceError? {
         guard elements.count >= 3,
             case .simple(let replication) = elements[0], replication.isReplicationID,

@@ -20,9 +20,9 @@ public enum ControlAction: Sendable, Equatable {
 /// (protocol.md 2.3, 4.2): takes what happened, writes commands into `output`, returns what to do.
 ///
 /// No command is written before the one before it was answered, and the hazards of protocol.md 2.2
-/// cannot be reached: `CLIENT-VERSION` goes out once, before any flow exists; `DFLY SYNC` when every
-/// flow needs it; `DFLY STARTSTABLE` when every flow ended its full sync. Reports that make no sense
-/// in the present phase change nothing. A session is used once.
+/// cannot be reached: `CLIENT-VERSION` goes out once, before any flow exists; `DFLY SYNC` when
+/// every flow needs it; `DFLY STARTSTABLE` when every flow ended its full sync. Reports that make
+/// no sense in the present phase change nothing. A session is used once.
 ///
 ///     var session = ControlSession(settings, now: now)
 ///     // Connected: perform(session.connected(now: now, output: &sendRing))
@@ -163,8 +163,8 @@ public struct ControlSession: ~Copyable {
         return proceed(now: now, output: &output)
     }
 
-    /// Flow `index` cannot go on: its `FlowAction.failed`, or bytes that do not decode. It is closed
-    /// like the others, through `leave`.
+    /// Flow `index` cannot go on: its `FlowAction.failed`, or bytes that do not decode. It is
+    /// closed like the others, through `leave`.
     public mutating func flowFailed(_ index: Int, _ error: SourceError) -> ControlAction {
         guard flows.indices.contains(index) else { return .none }
         return end(error)
@@ -182,7 +182,8 @@ public struct ControlSession: ~Copyable {
         return .close(failure)
     }
 
-    /// The control connection could not be made, or has ended; `reason` is the system's or the peer's.
+    /// The control connection could not be made, or has ended; `reason` is the system's or the
+    /// peer's.
     public mutating func connectionEnded(_ reason: String) -> ControlAction {
         switch phase {
         case .connecting:

@@ -4,13 +4,13 @@ public import Bytes
 /// `output`.
 public enum FlowAction: Sendable, Equatable {
     case none
-    /// `DFLY FLOW` was answered: tell the control session with `flowReady`. If `reader` is the journal
-    /// already (protocol.md 8.2), its first record has LSN `journalStart`.
+    /// `DFLY FLOW` was answered: tell the control session with `flowReady`. If `reader` is the
+    /// journal already (protocol.md 8.2), its first record has LSN `journalStart`.
     case ready(SyncKind)
     /// Tell the control session with `flowEndedFullSync`.
     case endedFullSync
-    /// The token was right, what follows is journal. `next` is the LSN of its first record, nil from
-    /// a source older than v1.4.
+    /// The token was right, what follows is journal. `next` is the LSN of its first record, nil
+    /// from a source older than v1.4.
     case journalBegins(next: UInt64?)
     /// Tell the control session with `flowFailed`; it will ask to leave all flows.
     case failed(SourceError)
@@ -46,7 +46,7 @@ public enum FlowAction: Sendable, Equatable {
 ///     }
 ///     // Records applied: flow.applied(upTo: next)
 ///     // Once per turn: perform(flow.tick(now: now, output: &sendRing)), then flush sendRing.
-///     // Stopping, or told by the control session: perform(flow.leave(now: now, output: &sendRing))
+///     // Told by the control session: perform(flow.leave(now: now, output: &sendRing))
 ///
 /// `receiveRing` holds `HandshakeReply.bytesLimit` or more, `sendRing` any ring used for this only.
 /// `now` is in milliseconds of a monotonic clock. `tick`, `applied` and `pingSeen` do not allocate.
@@ -82,8 +82,8 @@ public struct FlowSession: ~Copyable {
     public private(set) var phase = Phase.connecting
     /// Nil before `DFLY FLOW` is answered.
     public private(set) var kind: SyncKind?
-    /// LSN of the first journal record: the one asked for, or that of JOURNAL_OFFSET. Nil before it is
-    /// known.
+    /// LSN of the first journal record: the one asked for, or that of JOURNAL_OFFSET. Nil before it
+    /// is known.
     public private(set) var journalStart: UInt64?
 
     private var token: [UInt8] = []
@@ -259,8 +259,8 @@ public struct FlowSession: ~Copyable {
         acknowledgement.isAllowed = settings.acknowledges
     }
 
-    /// Every record below LSN `next` is applied, and so is the snapshot. Lower values than before are
-    /// ignored.
+    /// Every record below LSN `next` is applied, and so is the snapshot. Nothing is acknowledged
+    /// before the first such report, after PARTIAL neither; lower values than before are ignored.
     public mutating func applied(upTo next: UInt64) {
         acknowledgement.advance(to: next)
     }
@@ -270,8 +270,8 @@ public struct FlowSession: ~Copyable {
         acknowledgement.pingSeen(next: next)
     }
 
-    /// Moves the flow's clock: writes an ACK if one is due (protocol.md 2.10), notices what takes too
-    /// long. Call it once per turn, at least every second.
+    /// Moves the flow's clock: writes an ACK if one is due (protocol.md 2.10), notices what takes
+    /// too long. Call it once per turn, at least every second.
     public mutating func tick(now: Int64, output: inout MirroredRing) -> FlowAction {
         switch phase {
         case .stable:

@@ -1,7 +1,7 @@
 public import Bytes
 
-/// A reply of the handshake, RESP2 (protocol.md 2.1): a view into the receive ring, valid until it is
-/// consumed. Only what the replication commands and `INFO` answer: no array inside an array.
+/// A reply of the handshake, RESP2 (protocol.md 2.1): a view into the receive ring, valid until it
+/// is consumed. Only what the replication commands and `INFO` answer: no array inside an array.
 public enum HandshakeReply {
     case simple(ByteView)
     /// Without the `-`.

@@ -7,7 +7,8 @@ public struct SourceError: Error, Sendable, Equatable, CustomStringConvertible {
         case unreachable
         /// Password wrong or missing. Trying again cannot help.
         case unauthenticated
-        /// The source will not serve us as it is set up, or is no Dragonfly. Trying again cannot help.
+        /// The source will not serve us as it is set up, or is no Dragonfly. Trying again cannot
+        /// help.
         case refused
         /// The source is loading its data: try again later.
         case loading

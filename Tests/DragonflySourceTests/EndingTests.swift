@@ -92,7 +92,7 @@ import Testing
         for step in 1...7 {
             let driver = try ControlDriver()
             _ = driver.connect()
-            while driver.sent.count < step {
+            for _ in 0..<20 where driver.sent.count < step {
                 driver.receive(Master().reply(to: driver.sent.last ?? []))
             }
             #expect(driver.session.stop() == .close(nil))

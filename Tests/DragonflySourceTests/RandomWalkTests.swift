@@ -255,7 +255,6 @@ final class Walk {
         case .none, .startedFullSync:
             break
         case .openFlows(let settings):
-            #expect(settings.count == master.flowCount, context)
             flows = settings.compactMap { try? Flow($0, now: control.now) }
         case .enteredStable:
             wasStable = true

@@ -3,8 +3,8 @@ import DragonflySource
 import Foundation
 import Testing
 
-/// Promise: what real masters answered (Tests/Recordings) leads to stable sync, with the commands and
-/// flow parameters that the recording replica used.
+/// Promise: what real masters answered (Tests/Recordings) leads to stable sync, with the commands
+/// and flow parameters that the recording replica used.
 @Suite struct RecordingTests {
     struct Manifest: Decodable {
         struct Flow: Decodable {
@@ -100,7 +100,7 @@ import Testing
 
         _ = control.connect()
         var opened: [FlowSettings] = []
-        while opened.isEmpty {
+        for _ in 0..<20 where opened.isEmpty {
             for case .openFlows(let flows) in try answer() { opened = flows }
             try #require(control.session.phase != .closed, "\(name)")
         }

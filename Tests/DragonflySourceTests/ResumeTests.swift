@@ -2,8 +2,8 @@ import Bytes
 import DragonflySource
 import Testing
 
-/// Promise: an LSN is asked for only where that is known to be safe, and what follows PARTIAL is what
-/// the release needs (protocol.md 8.1, 8.2).
+/// Promise: an LSN is asked for only where that is known to be safe, and what follows PARTIAL is
+/// what the release needs (protocol.md 8.1, 8.2).
 @Suite struct ResumeTests {
     private func settings(
         _ lsns: [UInt64] = [384, 390], id: String = Master().replicationID
@@ -93,6 +93,16 @@ import Testing
             #expect(driver.session.failure?.kind == .restartInFull)
             #expect(driver.sent.count == sent)
         }
+    }
+
+    /// A flow that was answered PARTIAL stays so, whatever is reported later.
+    @Test func theFirstReportOfAFlowCounts() throws {
+        let driver = try ControlDriver(settings())
+        _ = try driver.shakeHands(Master())
+        #expect(driver.flowReady(0, .partial) == .none)
+        #expect(driver.flowReady(0, .full) == .none)
+        #expect(driver.flowReady(1, .full) == .leaveFlows)
+        #expect(driver.count(["DFLY", "SYNC", "SYNC7"]) == 0)
     }
 
     @Test func partialWithoutAskingIsAnError() throws {

@@ -66,6 +66,9 @@ public final class TargetConnection {
     private var isAwaitingSelect = false
     // Key of the record whose parts are being answered.
     private var groupKey: RegionBuffer
+    // The first refused part of it, and why: EXEC says only that something was refused.
+    private var groupCommand: RegionBuffer
+    private var groupError: RegionBuffer
     private var exclusiveFlow = -1
     /// Commands sent, SELECT and log-in included.
     public private(set) var commandsSent = 0
@@ -93,6 +96,8 @@ public final class TargetConnection {
             wholeBulkBytes: min(128 << 10, socket.input.capacity / 2))
         oversize = try RegionBuffer()
         groupKey = try RegionBuffer(capacity: 4096)
+        groupCommand = try RegionBuffer(capacity: 4096)
+        groupError = try RegionBuffer(capacity: 4096)
         confirmedDatabases = [Bool](repeating: false, count: 1 << 10)
         confirmedDatabases[0] = true
     }
@@ -307,6 +312,7 @@ public final class TargetConnection {
         switch command.kind {
         case .part:
             keepGroupKey(command)
+            if reply.hasError { keepGroupError(command) }
         case .select:
             isAwaitingSelect = false
             let database = Int(command.database)
@@ -331,6 +337,16 @@ public final class TargetConnection {
         try? groupKey.append(key)
     }
 
+    private func keepGroupError(_ command: CommandInFlight) {
+        guard groupError.isEmpty else { return }
+        try? groupError.append(scanner.lastError)
+        if let bytes = bytes(of: command), var arguments = RESPArguments(bytes),
+            let name = arguments.next()
+        {
+            try? groupCommand.append(name)
+        }
+    }
+
     private var groupEnds = false
 
     /// Command name and key of what was answered, as far as known; for messages.
@@ -338,7 +354,9 @@ public final class TargetConnection {
         guard let bytes = bytes(of: command), var arguments = RESPArguments(bytes),
             let name = arguments.next()
         else { return (ByteView(), groupKey.view) }
-        guard let first = arguments.next() else { return (name, groupKey.view) }
+        guard let first = arguments.next() else {
+            return (groupCommand.isEmpty ? name : groupCommand.view, groupKey.view)
+        }
         if name.equals("XGROUP"), let key = arguments.next() { return (name, key) }
         if name.equals("EVAL"), arguments.next() != nil, let key = arguments.next() {
             return (name, key)
@@ -346,8 +364,8 @@ public final class TargetConnection {
         return (name, first)
     }
 
-    /// Text of the error in the reply that `nextReply` returned.
-    public var errorText: ByteView { scanner.lastError }
+    /// Text of the error in the reply that `nextReply` returned, or of the first error of its record.
+    public var errorText: ByteView { groupError.isEmpty ? scanner.lastError : groupError.view }
 
     /// The encoded command that was answered, nil if its bytes are gone.
     public func bytes(of command: CommandInFlight) -> ByteView? {
@@ -365,6 +383,8 @@ public final class TargetConnection {
         pendingRelease = (0, 0)
         if groupEnds {
             groupKey.clear(keeping: 1 << 20)
+            groupCommand.clear()
+            groupError.clear(keeping: 1 << 20)
             groupEnds = false
         }
         if oversizeState == .sending, inFlight.isEmpty {

@@ -58,9 +58,14 @@ struct JournalWriter: ~Copyable {
         return rules.match(name)
     }
 
-    /// The record's first key, nil if it has none.
+    /// The key that the record writes (the first of several), nil if it has none.
     func key(of record: JournalRecord, _ match: JournalRules.Match) -> ByteView? {
         guard match.keyPosition > 0 else { return nil }
+        if match.rule == .sort, let store = storePosition(record),
+            let destination = argument(record, store + 1)
+        {
+            return destination
+        }
         return argument(record, match.keyPosition)
     }
 

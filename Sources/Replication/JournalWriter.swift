@@ -585,7 +585,36 @@ struct JournalWriter: ~Copyable {
         guard !context.isInSnapshot else {
             return .repair("it depends on keys whose baseline may not have arrived")
         }
-        return try pass(record, context, target)
+        return rule == .sort
+            ? try sortIntoKey(record, context, target) : try pass(record, context, target)
+    }
+
+    /// Dragonfly leaves the destination alone if there is nothing to sort; Redis deletes it.
+    private static let sortScript: StaticString = """
+        if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+        return redis.call('SORT', KEYS[1], unpack(ARGV))
+        """
+
+    // SORT key [...] STORE destination
+    private func sortIntoKey(
+        _ record: JournalRecord, _ context: RecordContext, _ target: TargetConnection
+    ) throws(DecodeError) -> RecordOutcome {
+        let script = ByteView(JournalWriter.sortScript)
+        let bytes =
+            script.count + record.payload.count
+            + TargetConnection.argumentBytes(16) * (record.argumentCount + 2)
+        guard
+            try target.begin(flow: context.flow, database: record.database, bytes: bytes)
+        else { return .blocked }
+        target.header(arguments: record.argumentCount + 2)
+        target.argument("EVAL")
+        target.argument(script)
+        target.argument("1")
+        var arguments = record.arguments
+        _ = arguments.next()
+        while let argument = arguments.next() { target.argument(argument) }
+        end(.journal, record, context, target)
+        return .sent
     }
 
     // SORT key [...] STORE destination: searched from the end (protocol.md 6.13).

@@ -130,7 +130,7 @@ struct StreamReaderTests {
             let entries = ids.enumerated().map { (id: $1, isDeleted: $0 % 5 == 3) }
             deleted.formUnion(entries.filter(\.isDeleted).map(\.id))
             all += ids
-            let node = ValueBytes.node(ids[0], entries)
+            let node = ValueBytes.node(ids[0], entries, text: "node \(number + 10)")
             stream.nodes.append(node)
             compressed += [16] + ValueBytes.raw(node.id)
             compressed +=

@@ -84,7 +84,9 @@ public struct RESPReplyScanner: ~Copyable {
                 continue
             }
             guard let end = input.firstLineEnd(from: position) else {
-                guard input.count - position <= RESPReplyScanner.lineLimit else { throw RESPError() }
+                guard input.count - position <= RESPReplyScanner.lineLimit else {
+                    throw RESPError()
+                }
                 return nil
             }
             let start = position

@@ -31,8 +31,8 @@ public struct Verification: Sendable {
     public internal(set) var counts: [Count]
     /// Keys of the target that the master does not have.
     public internal(set) var otherKeys = 0
-    /// What differs, one text for each key: its database, its name and the first difference. At most
-    /// `listLimit`.
+    /// What differs, one text for each key: its database, its name and the first difference. At
+    /// most `listLimit`.
     public internal(set) var differences: [String] = []
 
     public static let listLimit = 20

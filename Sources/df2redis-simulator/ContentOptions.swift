@@ -1,8 +1,8 @@
 import ArgumentParser
 import DragonflySimulator
 
-/// What a generated master holds and writes. Serving it and comparing with it take the same options,
-/// so that one command line describes both.
+/// What a generated master holds and writes. Serving it and comparing with it take the same
+/// options, so that one command line describes both.
 struct ContentOptions: ParsableArguments {
     @Option(help: "Strings.") var strings = 0
     @Option(help: "Bytes of a string.") var stringBytes = 64

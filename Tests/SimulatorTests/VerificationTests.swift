@@ -133,7 +133,8 @@ private func verify(_ server: RedisServer, _ data: SyntheticData) throws -> Veri
         .init("stream deletion", "stream:00000001", says: "length", "XDEL KEY 1700000000003-0"),
         .init(
             "stream content", "stream:00000001", says: "number 6 of its entries",
-            "XDEL KEY 1700000000003-0", "XSETID KEY 1700000000002-1 ENTRIESADDED 6 MAXDELETEDID 0-0",
+            "XDEL KEY 1700000000003-0",
+            "XSETID KEY 1700000000002-1 ENTRIESADDED 6 MAXDELETEDID 0-0",
             "XADD KEY 1700000000003-0 value other"),
         .init("stream id", "stream:00000001", says: "last-generated", "XSETID KEY 1800000000000-0"),
         .init("group missing", "stream:00000001", says: "groups", "XGROUP DESTROY KEY workers"),
@@ -155,7 +156,9 @@ private func verify(_ server: RedisServer, _ data: SyntheticData) throws -> Veri
         .init("type", "list:00000001", says: "is of type \"string\"", "SET KEY 1 KEEPTTL"),
         .init("missing", "set:00000001", says: "is missing", "DEL KEY"),
         .init("extra", "other", says: "no such key", "SET KEY 1"),
-        .init("extra for missing", "other", says: "no such key", "DEL string:00000003", "SET KEY 1"),
+        .init(
+            "extra for missing", "other", says: "no such key", "DEL string:00000003",
+            "SET KEY 1"),
         .init("wrong database", "zset:00000001", says: "is missing", "MOVE KEY 0"),
         .init("unknown database", "hash:00000001", says: "is missing", "MOVE KEY 7"),
     ]

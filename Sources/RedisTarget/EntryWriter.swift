@@ -179,9 +179,29 @@ public struct EntryWriter: ~Copyable {
 
     // MARK: Several commands in a transaction
 
+    /// Gives up the entry that is being built, if any: the target forgets its transaction. False if
+    /// there is no room yet.
+    public mutating func abandon(_ target: TargetConnection) throws(DecodeError) -> Bool {
+        guard buildingFlow >= 0 else { return true }
+        let bytes = TargetConnection.argumentBytes(8)
+        guard try target.begin(flow: buildingFlow, database: target.database, bytes: bytes) else {
+            return false
+        }
+        target.header(arguments: 1)
+        target.argument("DISCARD")
+        target.end(.discard, flow: buildingFlow, database: target.database, nextLSN: 0)
+        target.releaseClaim(flow: buildingFlow)
+        buildingFlow = -1
+        return true
+    }
+
     private mutating func build(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
     ) throws(DecodeError) -> EntryOutcome {
+        // The key goes into up to three commands that are opened together.
+        guard target.fits(bytes: (entry.key.count + 512) * 3, commands: 3) else {
+            throw DecodeError(.lengthAboveLimit)
+        }
         guard target.claim(flow: place.flow) else { return .blocked }
         let isStream = entry.type.family == .stream
         if buildingFlow < 0 {

@@ -20,8 +20,20 @@ public enum CommandKind: UInt8, Sendable, BitwiseCopyable {
     case script
     /// A script of the snapshot's AUX fields; no record.
     case auxiliaryScript
+    /// DISCARD of an entry given up half way; no record, and refused if MULTI was.
+    case discard
     /// The true expiry of a key that was kept alive; no record.
     case expiry
+}
+
+extension CommandKind {
+    /// Whether an error reply means that a record was not applied.
+    var failsItsRecord: Bool {
+        switch self {
+        case .script, .auxiliaryScript, .discard: false
+        default: true
+        }
+    }
 }
 
 /// A command sent and not yet answered.
@@ -61,6 +73,8 @@ public final class TargetConnection {
     private var pendingRelease: (input: Int, output: Int) = (0, 0)
     private var groupFailed = false
     private var selectedDatabase = 0
+    /// The database that the pipeline's last command goes to.
+    var database: Int { selectedDatabase }
     // Databases that answered a SELECT; the first one is there from the start.
     private var confirmedDatabases: [Bool]
     private var isAwaitingSelect = false
@@ -122,9 +136,17 @@ public final class TargetConnection {
         if exclusiveFlow == flow { exclusiveFlow = -1 }
     }
 
+    /// Whether several commands of `bytes` bytes together can ever be opened as one; a single command
+    /// always can.
+    public func fits(bytes: Int, commands: Int) -> Bool {
+        bytes + commands * TargetConnection.overheadBytes <= socket.output.capacity / 2
+            && commands < inFlight.capacity / 2
+    }
+
     /// Opens `commands` commands of `flow` in `database` that take at most `bytes` bytes together
     /// (see `argumentBytes`). False if there is no room now; ask again after replies came in.
-    /// More than half the ring is possible for a single command only. Throws `outOfMemory`.
+    /// More than half the ring is possible for a single command only: see `fits`. Throws
+    /// `outOfMemory`.
     public func begin(
         flow: Int, database: Int, bytes: Int, commands: Int = 1
     ) throws(DecodeError) -> Bool {
@@ -306,8 +328,7 @@ public final class TargetConnection {
         }
         let command = inFlight.popFirst()
         pendingRelease = (position, command.end)
-        let isScript = command.kind == .script || command.kind == .auxiliaryScript
-        if reply.hasError && !isScript { groupFailed = true }
+        if reply.hasError && command.kind.failsItsRecord { groupFailed = true }
         var failed = false
         switch command.kind {
         case .part:

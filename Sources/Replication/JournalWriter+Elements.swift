@@ -71,6 +71,10 @@ extension JournalWriter {
         }
         let bytes =
             record.payload.count + (key.count + TargetConnection.argumentBytes(16) * 4) * strings
+        guard target.fits(bytes: bytes, commands: strings / 2) else {
+            memberExpiriesDropped -= strings / 2
+            return .repair("an HSETEX NX with too many fields")
+        }
         guard
             try target.begin(
                 flow: context.flow, database: record.database, bytes: bytes,

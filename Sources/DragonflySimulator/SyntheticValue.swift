@@ -50,47 +50,68 @@ public struct SyntheticStream: Equatable, Sendable {
 extension SyntheticData {
     /// What key number `index` of a kind holds.
     public func value(_ kind: Kind, _ index: Int) -> SyntheticValue {
+        do {
+            var buffer = try RegionBuffer()
+            return try value(kind, index, &buffer)
+        } catch {
+            fatalError("no memory for a generated value")
+        }
+    }
+
+    /// - Parameter buffer: scratch space, one for all pieces because making one maps memory.
+    private func value(
+        _ kind: Kind, _ index: Int, _ buffer: inout RegionBuffer
+    ) throws(SystemError) -> SyntheticValue {
         let shape = shape(kind)
         let elements = 0..<max(shape.elements, 1)
         switch kind {
         case .string:
-            return .string(
-                bytes { (buffer) throws(SystemError) in
-                    try texts.append(salt(kind, index), 0, shape.elementBytes, to: &buffer)
-                })
+            buffer.clear()
+            try texts.append(salt(kind, index), 0, shape.elementBytes, to: &buffer)
+            return .string(buffer.view.array())
         case .hash:
             return .hash(
-                elements.map { element in
-                    SyntheticField(
-                        field: bytes { (buffer) throws(SystemError) in
-                            try appendField(kind, index, element, to: &buffer)
-                        },
-                        value: self.element(kind, index, element))
+                try elements.map { (element) throws(SystemError) in
+                    buffer.clear()
+                    try appendField(kind, index, element, to: &buffer)
+                    return SyntheticField(
+                        field: buffer.view.array(),
+                        value: try self.element(kind, index, element, &buffer))
                 })
         case .list:
-            return .list(elements.map { element(kind, index, $0) })
+            return .list(
+                try elements.map { (element) throws(SystemError) in
+                    try self.element(kind, index, element, &buffer)
+                })
         case .set:
-            return .set(elements.map { member(kind, index, $0) })
+            return .set(
+                try elements.map { (element) throws(SystemError) in
+                    try member(kind, index, element, &buffer)
+                })
         case .sortedSet:
             return .sortedSet(
-                elements.map { element in
+                try elements.map { (element) throws(SystemError) in
                     SyntheticMember(
-                        member: member(kind, index, element), score: score(index, element))
+                        member: try member(kind, index, element, &buffer),
+                        score: score(index, element))
                 })
         case .stream:
-            return .stream(stream(index))
+            return .stream(try stream(index, &buffer))
         }
     }
 
-    private func stream(_ index: Int) -> SyntheticStream {
+    private func stream(
+        _ index: Int, _ buffer: inout RegionBuffer
+    ) throws(SystemError) -> SyntheticStream {
         let count = max(streams.elements, 1)
-        let entries = (0..<count).map { entry in
+        let entries = try (0..<count).map { (entry) throws(SystemError) in
             let id = streamID(entry)
             return SyntheticStream.Entry(
                 id: .init(milliseconds: id.milliseconds, sequence: id.sequence),
                 fields: [
                     SyntheticField(
-                        field: Array("value".utf8), value: element(.stream, index, entry))
+                        field: Array("value".utf8),
+                        value: try element(.stream, index, entry, &buffer))
                 ])
         }
         let delivered = deliveredCount(index)
@@ -100,28 +121,20 @@ extension SyntheticData {
         return SyntheticStream(entries: entries, group: delivered > 0 ? group : nil)
     }
 
-    private func element(_ kind: Kind, _ index: Int, _ element: Int) -> [UInt8] {
-        bytes { (buffer) throws(SystemError) in
-            try appendElement(kind, index, element, to: &buffer)
-        }
+    private func element(
+        _ kind: Kind, _ index: Int, _ element: Int, _ buffer: inout RegionBuffer
+    ) throws(SystemError) -> [UInt8] {
+        buffer.clear()
+        try appendElement(kind, index, element, to: &buffer)
+        return buffer.view.array()
     }
 
-    private func member(_ kind: Kind, _ index: Int, _ element: Int) -> [UInt8] {
-        bytes { (buffer) throws(SystemError) in
-            try appendMember(kind, index, element, to: &buffer)
-        }
-    }
-
-    private func bytes(
-        _ body: (inout RegionBuffer) throws(SystemError) -> Void
-    ) -> [UInt8] {
-        do {
-            var buffer = try RegionBuffer()
-            try body(&buffer)
-            return buffer.view.array()
-        } catch {
-            fatalError("no memory for a generated value")
-        }
+    private func member(
+        _ kind: Kind, _ index: Int, _ element: Int, _ buffer: inout RegionBuffer
+    ) throws(SystemError) -> [UInt8] {
+        buffer.clear()
+        try appendMember(kind, index, element, to: &buffer)
+        return buffer.view.array()
     }
 }
 

@@ -180,6 +180,22 @@ public struct EntryWriter: ~Copyable {
 
     // MARK: Several commands in a transaction
 
+    /// Gives up the entry that is being built, if any: the target forgets its transaction. False if
+    /// there is no room yet.
+    public mutating func abandon(_ target: TargetConnection) throws(DecodeError) -> Bool {
+        guard buildingFlow >= 0 else { return true }
+        let bytes = TargetConnection.argumentBytes(8)
+        guard try target.begin(flow: buildingFlow, database: target.database, bytes: bytes) else {
+            return false
+        }
+        target.header(arguments: 1)
+        target.argument("DISCARD")
+        target.end(.discard, flow: buildingFlow, database: target.database, nextLSN: 0)
+        target.releaseClaim(flow: buildingFlow)
+        buildingFlow = -1
+        return true
+    }
+
     private mutating func build(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
     ) throws(DecodeError) -> EntryOutcome {

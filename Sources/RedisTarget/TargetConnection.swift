@@ -20,8 +20,20 @@ public enum CommandKind: UInt8, Sendable, BitwiseCopyable {
     case script
     /// A script of the snapshot's AUX fields; no record.
     case auxiliaryScript
+    /// DISCARD of an entry given up half way; no record, and refused if MULTI was.
+    case discard
     /// The true expiry of a key that was kept alive; no record.
     case expiry
+}
+
+extension CommandKind {
+    /// Whether an error reply means that a record was not applied.
+    var failsItsRecord: Bool {
+        switch self {
+        case .script, .auxiliaryScript, .discard: false
+        default: true
+        }
+    }
 }
 
 /// A command sent and not yet answered.
@@ -61,6 +73,8 @@ public final class TargetConnection {
     private var pendingRelease: (input: Int, output: Int) = (0, 0)
     private var groupFailed = false
     private var selectedDatabase = 0
+    /// The database that the pipeline's last command goes to.
+    var database: Int { selectedDatabase }
     // Databases that answered a SELECT; the first one is there from the start.
     private var confirmedDatabases: [Bool]
     private var isAwaitingSelect = false
@@ -325,8 +339,7 @@ public final class TargetConnection {
                 confirmedDatabases[database] = true
             }
         default:
-            let isScript = command.kind == .script || command.kind == .auxiliaryScript
-            failed = groupFailed || (reply.hasError && !isScript)
+            failed = groupFailed || (reply.hasError && command.kind.failsItsRecord)
             groupFailed = false
             groupEnds = true
         }

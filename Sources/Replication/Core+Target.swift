@@ -36,7 +36,15 @@ extension Core {
 
     /// The run ends, so nobody will renew what was kept alive, or delete it.
     func releaseHeldExpiries() {
-        guard held.count > 0, isTargetUsable else { return }
+        guard isTargetUsable else { return }
+        do throws(DecodeError) {
+            // An open transaction would swallow what follows.
+            guard try entries?.abandon(target) ?? true else { return }
+        } catch {
+            fail(.interrupted, "no memory to end a transaction")
+            return
+        }
+        guard held.count > 0 else { return }
         while releasePlace < held.places.upperBound {
             if let (entry, key) = held.entry(at: releasePlace) {
                 do throws(DecodeError) {
@@ -85,7 +93,7 @@ extension Core {
                     "the target refused database \(reply.command.database): "
                         + "\(target.errorText.printable()); give it more databases")
             }
-        case .part:
+        case .part, .discard:
             break
         case .auxiliaryScript:
             if !reply.reply.hasError { totals.scriptsLoaded += 1 }

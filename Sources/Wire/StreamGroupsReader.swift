@@ -36,12 +36,19 @@ struct StreamGroupsReader: ~Copyable {
         consumerScratch = consumer
     }
 
+    /// Forgets the stream in hand: there are no groups.
+    mutating func close() {
+        groupScratch.reset()
+        consumerScratch.reset()
+        groupCount = 0
+        value = ByteView()
+        place = Place()
+    }
+
     /// Starts with the part of the value that follows the metadata.
     mutating func open(
         _ start: WholeCursor, type: ValueType, metadata: StreamMetadata
     ) throws(DecodeError) {
-        groupScratch.reset()
-        consumerScratch.reset()
         var cursor = start
         groupCount = try cursor.count()
         self.type = type

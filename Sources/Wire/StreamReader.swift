@@ -107,15 +107,17 @@ public struct StreamReader: ~Copyable {
         nameScratch.reset()
         valueScratch.reset()
         finder.reset()
+        restartEntries()
+        groups.close()
+        metadata = StreamMetadata()
         var cursor = WholeCursor(value)
         try nodes.open(&cursor)
         metadata = try cursor.streamMetadata(type)
         if type == .streamListpacks {
-            restartEntries()
             metadata.firstID = try nextEntry()?.id ?? StreamID()
             metadata.entriesAdded = metadata.length
+            restartEntries()
         }
-        restartEntries()
         try groups.open(cursor, type: type, metadata: metadata)
     }
 

@@ -10,7 +10,7 @@ struct SimulatorCommand: ParsableCommand {
             Prints "listening on 127.0.0.1:PORT" first, serves until SIGINT or SIGTERM, and prints one \
             line of JSON at the end: bytes and ACKs per flow, what replicas did wrong, CPU time.
             """,
-        subcommands: [RecordCommand.self, GenerateCommand.self])
+        subcommands: [RecordCommand.self, GenerateCommand.self, VerifyCommand.self])
 }
 
 /// What both kinds of master have in common.

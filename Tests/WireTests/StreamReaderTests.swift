@@ -130,7 +130,7 @@ struct StreamReaderTests {
             let entries = ids.enumerated().map { (id: $1, isDeleted: $0 % 5 == 3) }
             deleted.formUnion(entries.filter(\.isDeleted).map(\.id))
             all += ids
-            let node = ValueBytes.node(ids[0], entries)
+            let node = ValueBytes.node(ids[0], entries, text: "node \(number + 10)")
             stream.nodes.append(node)
             compressed += [16] + ValueBytes.raw(node.id)
             compressed +=
@@ -229,12 +229,42 @@ struct StreamReaderTests {
                 try reader.rewind(to: mark)
                 #expect(try rest(&reader) == expected)
             }
+            // From one node, group or consumer straight into another.
+            for (index, (mark, expected)) in zip(marks, rests).enumerated() {
+                try reader.rewind(to: marks[(index * 5 + 1) % marks.count])
+                _ = try reader.nextEntry()
+                _ = try reader.nextPending()
+                try reader.rewind(to: mark)
+                #expect(try rest(&reader) == expected)
+            }
             #expect(rests.last == [] && Set(rests.map(\.count)).count > marks.count / 2)
         }
     }
 
     @Test func rewindingSmallStreams() throws {
         try rewindEverywhere(SampleValues.stream(.streamListpacks2).value)
+    }
+
+    /// A value that does not open leaves nothing of the one before.
+    @Test func nothingStaysAfterAFailedOpen() throws {
+        var reader = try StreamReader()
+        let sound = SampleValues.stream(.streamListpacks2).value
+        for broken in [[], [1], [0, 0], Array(sound.prefix(60))] as [[UInt8]] {
+            try sound.withByteView { view throws(DecodeError) in
+                try reader.open(type: .streamListpacks2, value: view)
+                _ = try reader.nextEntry()
+                _ = try reader.nextGroup()
+            }
+            broken.withByteView { view in
+                #expect(throws: DecodeError.self) {
+                    try reader.open(type: .streamListpacks2, value: view)
+                }
+                #expect((try? reader.nextField()) == nil && reader.groupCount == 0)
+                #expect((try? reader.nextConsumer())?.name == nil)
+                #expect((try? reader.nextPending()) == nil)
+                #expect((try? reader.nextGroup())?.name == nil)
+            }
+        }
     }
 
     // MARK: - What a server would trust

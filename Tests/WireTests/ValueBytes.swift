@@ -196,7 +196,7 @@ enum ValueBytes {
     /// A node whose entries share the fields `f` and `g`, but for those at odd places, which name
     /// their own.
     static func node(
-        _ id: StreamID, _ entries: [(id: StreamID, isDeleted: Bool)]
+        _ id: StreamID, _ entries: [(id: StreamID, isDeleted: Bool)], text: String = "value"
     ) -> (id: StreamID, listpack: [UInt8]) {
         let deleted = entries.count { $0.isDeleted }
         var elements: [Element] = [
@@ -211,7 +211,7 @@ enum ValueBytes {
                 .integer((entry.isDeleted ? 1 : 0) | (ownNames ? 0 : 2)), .integer(milliseconds),
                 .integer(sequence),
             ]
-            let value = Element.string("value-\(index)")
+            let value = Element.string("\(text)-\(index)")
             elements +=
                 ownNames
                 ? [.integer(1), .string("own"), value, .integer(6)]

@@ -1,0 +1,215 @@
+internal import Bytes
+internal import CPlatform
+internal import DragonflySource
+internal import Reactor
+internal import RedisTarget
+internal import Wire
+
+/// Journal records on their way to the target, inside the snapshot and after it.
+extension Core {
+    func handleBlob(
+        _ count: Int, _ body: ByteView, _ flow: Flow
+    ) throws(DecodeError) -> Step {
+        if flow.blob == nil {
+            flow.blob = JournalBlobReader(count: count, body: body)
+            flow.heldIsCounted = false
+        }
+        while true {
+            if flow.heldRecord == nil {
+                do throws(DecodeError) {
+                    flow.heldRecord = try flow.blob?.next()
+                } catch {
+                    throw located(error, flow, opcode: error.opcode)
+                }
+                flow.heldIsCounted = false
+            }
+            guard let record = flow.heldRecord else {
+                flow.blob = nil
+                return .done
+            }
+            let step = try handle(record, isInSnapshot: true, flow)
+            guard step == .done else { return step }
+            flow.heldRecord = nil
+            guard !flow.isDone else { return .done }
+        }
+    }
+
+    func journalStep(_ flow: Flow) throws(DecodeError) -> Step {
+        let record: JournalRecord
+        if let held = flow.heldRecord {
+            record = held
+        } else {
+            switch try flow.journal.next(flow.socket.input.readable) {
+            case .needMore:
+                flow.socket.input.consume(flow.journal.consumed)
+                return .needsInput
+            case .refused(let refused, let size):
+                refuse(refused, size, flow)
+                flow.socket.input.consume(flow.journal.consumed)
+                return .done
+            case .record(let next):
+                record = next
+            }
+            flow.heldIsCounted = false
+        }
+        guard try handle(record, isInSnapshot: false, flow) == .done else {
+            flow.heldRecord = record
+            return .blocked
+        }
+        flow.heldRecord = nil
+        flow.heldIsCounted = false
+        flow.routedLSN = record.lsn + 1
+        flow.settleIdle()
+        if record.operation == .ping { flow.session.pingSeen(next: record.lsn + 1) }
+        flow.socket.input.consume(flow.journal.consumed)
+        return .done
+    }
+
+    private func refuse(_ record: JournalRecord, _ size: Int, _ flow: Flow) {
+        flow.progress.journal.read += 1
+        flow.progress.journal.failed += 1
+        flow.routedLSN = record.lsn + 1
+        flow.settleIdle()
+        report(
+            Finding(
+                kind: .failed, database: record.database, key: "(LSN \(record.lsn))",
+                command: "(journal record)",
+                reason: "its \(size) bytes are above the limit of "
+                    + "\(settings.valueBytesLimit) bytes"))
+    }
+
+    private func handle(
+        _ record: JournalRecord, isInSnapshot: Bool, _ flow: Flow
+    ) throws(DecodeError) -> Step {
+        let isNew = !flow.heldIsCounted
+        if isNew {
+            flow.heldIsCounted = true
+            flow.progress.journal.read += 1
+        }
+        guard record.argumentCount > 0 else {
+            // PING and EXEC: nothing to apply.
+            flow.progress.journal.applied += 1
+            return .done
+        }
+        let match = journalWriter.match(record)
+        if isNew { watch(record, match, flow) }
+        if match.rule == .flushAll || match.rule == .flushDatabase {
+            return try flush(record, isInSnapshot: isInSnapshot, flow)
+        }
+        let context = RecordContext(
+            flow: flow.index, nextLSN: isInSnapshot ? 0 : record.lsn + 1,
+            isInSnapshot: isInSnapshot, unixMilliseconds: cp_unix_milliseconds())
+        let outcome: RecordOutcome
+        guard entries != nil else { return .blocked }
+        do throws(DecodeError) {
+            outcome = try journalWriter.write(
+                record, match, context, placement: placement, entries: &entries!,
+                held: &held, to: target)
+        } catch {
+            throw located(error, flow, opcode: record.operation.rawValue)
+        }
+        switch outcome {
+        case .sent:
+            flow.recordsPending += 1
+        case .blocked, .flush:
+            return .blocked
+        case .skipped:
+            flow.progress.journal.skipped += 1
+        case .unsupported:
+            flow.progress.journal.skipped += 1
+            name(record, match, .skipped, "the target has no such type")
+        case .ghost:
+            flow.progress.journal.skipped += 1
+            totals.ghostKeys += 1
+        case .repair(let reason):
+            flow.progress.journal.skipped += 1
+            name(record, match, .repair, "\(reason)")
+        case .sentRepair(let reason):
+            flow.recordsPending += 1
+            name(record, match, .repair, "\(reason)")
+        }
+        return .done
+    }
+
+    /// What only looks at a record: the vote on placement, and pops that may stand for more.
+    private func watch(_ record: JournalRecord, _ match: JournalRules.Match, _ flow: Flow) {
+        guard placement.wantsVotes || record.transactionID != 0,
+            let key = journalWriter.key(of: record, match)
+        else { return }
+        if placement.wantsVotes { placement.vote(key, flow: flow.index) }
+        guard record.transactionID != 0 else { return }
+        if match.rule == .pop, record.argumentCount == 2 {
+            pops.popped(
+                record.transactionID, database: record.database, key: key, now: nowMilliseconds
+            ) { report($0) }
+        } else if match.rule == .push {
+            pops.pushed(record.transactionID)
+        }
+    }
+
+    private func name(
+        _ record: JournalRecord, _ match: JournalRules.Match, _ kind: Finding.Kind,
+        _ reason: String
+    ) {
+        var arguments = record.arguments
+        let command = arguments.next() ?? ByteView()
+        report(
+            Finding(
+                kind: kind, database: record.database,
+                key: journalWriter.key(of: record, match)?.printable() ?? "",
+                command: command.printable(limit: 32), reason: reason))
+    }
+
+    // MARK: Flushes
+
+    /// A flush stands in every flow and is sent once, when all flows have reached it
+    /// (protocol.md 5.7).
+    private func flush(
+        _ record: JournalRecord, isInSnapshot: Bool, _ flow: Flow
+    ) throws(DecodeError) -> Step {
+        guard !isInSnapshot else {
+            fail(
+                .interrupted,
+                "the source was flushed during the full sync, which makes the snapshot worthless; "
+                    + "run again: the target is brought up to date by a new full sync")
+            return .done
+        }
+        if !flow.waitsForFlush {
+            flow.waitsForFlush = true
+            flow.heldRecord = record
+            flowsAtFlush += 1
+        }
+        guard flowsAtFlush == flows.count else { return .blocked }
+        guard flows.allSatisfy({ isSameFlush($0.heldRecord, record) }) else {
+            throw located(
+                DecodeError(.outOfOrder), flow, opcode: record.operation.rawValue)
+        }
+        let context = RecordContext(
+            flow: flow.index, nextLSN: record.lsn + 1, isInSnapshot: false,
+            unixMilliseconds: 0)
+        guard try journalWriter.writeFlush(record, context, to: target) == .sent else {
+            return .blocked
+        }
+        flowsAtFlush = 0
+        for each in flows {
+            each.recordsPending += 1
+            each.waitsForFlush = false
+            guard each !== flow, let own = each.heldRecord else { continue }
+            each.heldRecord = nil
+            each.heldIsCounted = false
+            each.routedLSN = own.lsn + 1
+            each.socket.input.consume(each.journal.consumed)
+            each.isBlocked = false
+            reactor.resume(each.socket)
+        }
+        return .done
+    }
+
+    private func isSameFlush(_ left: JournalRecord?, _ right: JournalRecord) -> Bool {
+        guard let left, left.transactionID == right.transactionID,
+            left.database == right.database, let name = left.arguments.first,
+            let other = right.arguments.first
+        else { return false }
+        return name.equals(other)
+    }
+}

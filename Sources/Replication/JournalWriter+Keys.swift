@@ -127,9 +127,12 @@ extension JournalWriter {
         if ttl == 0 {
             held.cancel(database: record.database, key: key)
         } else {
+            if !isAbsolute {
+                let (time, isBeyond) = context.unixMilliseconds.addingReportingOverflow(ttl)
+                expiry = isBeyond ? .max : time
+            }
             expiry = held.adjust(
-                isAbsolute ? ttl : context.unixMilliseconds + ttl, database: record.database,
-                key: key, now: context.unixMilliseconds)
+                expiry, database: record.database, key: key, now: context.unixMilliseconds)
         }
         let entry = SnapshotEntry(
             database: record.database, type: content.type, key: key, expiryMilliseconds: expiry,

@@ -52,10 +52,9 @@ extension Core {
             }
             flow.heldIsCounted = false
         }
-        guard try handle(record, isInSnapshot: false, flow) == .done else {
-            flow.heldRecord = record
-            return .blocked
-        }
+        // Held while it is handled, so that an error or the end of the run takes it back.
+        flow.heldRecord = record
+        guard try handle(record, isInSnapshot: false, flow) == .done else { return .blocked }
         flow.heldRecord = nil
         flow.heldIsCounted = false
         flow.routedLSN = record.lsn + 1

@@ -1,0 +1,55 @@
+public import Wire
+
+/// What a command in flight was sent for.
+public enum CommandKind: UInt8, Sendable, BitwiseCopyable {
+    /// Log-in and questions at connect.
+    case authenticate, setName, information
+    /// SELECT before a command of another database.
+    case select
+    /// A command of a record that has more to come.
+    case part
+    /// The last (or only) command of a snapshot entry.
+    case entry
+    /// The last (or only) command of a journal record.
+    case journal
+    /// A flush that all flows waited for.
+    case flush
+    /// A script of the journal; not data, so a refusal is no failure.
+    case script
+    /// A script of the snapshot's AUX fields; no record.
+    case auxiliaryScript
+    /// DISCARD of an entry given up half way; no record, and refused if MULTI was.
+    case discard
+    /// The true expiry of a key that was kept alive; no record.
+    case expiry
+}
+
+extension CommandKind {
+    /// Whether an error reply means that a record was not applied.
+    var failsItsRecord: Bool {
+        switch self {
+        case .script, .auxiliaryScript, .discard: false
+        default: true
+        }
+    }
+}
+
+/// A command sent and not yet answered.
+public struct CommandInFlight: BitwiseCopyable {
+    /// Absolute positions of its bytes in the send ring.
+    var start: Int
+    var end: Int
+    public var kind: CommandKind
+    public var flow: Int16
+    public var database: Int32
+    /// The LSN after the record, 0 for snapshot entries.
+    public var nextLSN: UInt64
+}
+
+/// One command's reply.
+public struct TargetReply {
+    public var command: CommandInFlight
+    public var reply: RESPReply
+    /// For the last command of a record: true if any command of the record was refused.
+    public var recordFailed: Bool
+}

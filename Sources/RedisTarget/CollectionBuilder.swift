@@ -6,7 +6,9 @@ import Wire
 struct CollectionBuilder: ~Copyable {
     private enum Stage {
         case open
+        case delete
         case elements
+        case expiry
         case close
     }
 
@@ -38,13 +40,19 @@ struct CollectionBuilder: ~Copyable {
         while true {
             switch stage {
             case .open:
-                guard try place.openTransaction(entry, target) else { return false }
+                guard try place.multi(entry, target) else { return false }
+                stage = .delete
+            case .delete:
+                guard try place.delete(entry, target) else { return false }
                 stage = .elements
             case .elements:
                 guard let more = try writeChunk(entry, place, target) else { return false }
-                if !more { stage = .close }
+                if !more { stage = .expiry }
+            case .expiry:
+                guard try place.expire(entry, target) else { return false }
+                stage = .close
             case .close:
-                return try place.closeTransaction(entry, target)
+                return try place.exec(entry, target)
             }
         }
     }

@@ -198,17 +198,18 @@ public struct EntryWriter: ~Copyable {
     private mutating func build(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
     ) throws(DecodeError) -> EntryOutcome {
-        // The key goes into up to three commands that are opened together.
-        guard target.fits(bytes: (entry.key.count + 512) * 3, commands: 3) else {
-            throw DecodeError(.lengthAboveLimit)
-        }
         guard target.claim(flow: place.flow) else { return .blocked }
         let isStream = entry.type.family == .stream
         if buildingFlow < 0 {
-            if isStream {
-                try streams.open(entry)
-            } else {
-                try collections.open(entry, unixMilliseconds: place.unixMilliseconds)
+            do throws(DecodeError) {
+                if isStream {
+                    try streams.open(entry)
+                } else {
+                    try collections.open(entry, unixMilliseconds: place.unixMilliseconds)
+                }
+            } catch {
+                target.releaseClaim(flow: place.flow)
+                throw error
             }
             buildingFlow = place.flow
         }
@@ -242,17 +243,27 @@ struct EntryPlace {
         target.end(.part, flow: flow, database: entry.database, nextLSN: 0)
     }
 
-    /// MULTI and DEL, together.
-    func openTransaction(
+    /// Opens the entry's transaction; false if there is no room, as with all of these.
+    func multi(
         _ entry: SnapshotEntry, _ target: TargetConnection
     ) throws(DecodeError) -> Bool {
-        let bytes = entry.key.count + TargetConnection.argumentBytes(8) * 3
         guard
-            try target.begin(flow: flow, database: entry.database, bytes: bytes, commands: 2)
+            try target.begin(
+                flow: flow, database: entry.database, bytes: TargetConnection.argumentBytes(8))
         else { return false }
         target.header(arguments: 1)
         target.argument("MULTI")
         endPart(entry, target)
+        return true
+    }
+
+    func delete(
+        _ entry: SnapshotEntry, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let bytes = entry.key.count + TargetConnection.argumentBytes(8) * 2
+        guard try target.begin(flow: flow, database: entry.database, bytes: bytes) else {
+            return false
+        }
         target.header(arguments: 2)
         target.argument("DEL")
         target.argument(entry.key)
@@ -260,21 +271,30 @@ struct EntryPlace {
         return true
     }
 
-    /// PEXPIREAT if the entry expires, and EXEC, together.
-    func closeTransaction(
+    func expire(
         _ entry: SnapshotEntry, _ target: TargetConnection
     ) throws(DecodeError) -> Bool {
-        let bytes = entry.key.count + TargetConnection.argumentBytes(20) * 4
-        guard
-            try target.begin(flow: flow, database: entry.database, bytes: bytes, commands: 2)
-        else { return false }
-        if entry.expiryMilliseconds != 0 {
-            target.header(arguments: 3)
-            target.argument("PEXPIREAT")
-            target.argument(entry.key)
-            target.argument(decimal: entry.expiryMilliseconds)
-            endPart(entry, target)
+        guard entry.expiryMilliseconds != 0 else { return true }
+        let bytes = entry.key.count + TargetConnection.argumentBytes(20) * 3
+        guard try target.begin(flow: flow, database: entry.database, bytes: bytes) else {
+            return false
         }
+        target.header(arguments: 3)
+        target.argument("PEXPIREAT")
+        target.argument(entry.key)
+        target.argument(decimal: entry.expiryMilliseconds)
+        endPart(entry, target)
+        return true
+    }
+
+    /// Ends the transaction and the entry.
+    func exec(
+        _ entry: SnapshotEntry, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        guard
+            try target.begin(
+                flow: flow, database: entry.database, bytes: TargetConnection.argumentBytes(8))
+        else { return false }
         target.header(arguments: 1)
         target.argument("EXEC")
         end(entry, target)

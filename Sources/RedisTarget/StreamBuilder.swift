@@ -8,12 +8,16 @@ import Wire
 struct StreamBuilder: ~Copyable {
     private enum Stage {
         case open
+        case delete
         case entries
-        /// XSETID; a stream without entries is first made by a group that is taken away again.
+        /// A stream without entries is made by a group that is taken away again.
+        case temporaryGroup
+        case withoutGroup
         case identity
         case groups
         case consumers
         case pending
+        case expiry
         case close
     }
 
@@ -50,7 +54,7 @@ struct StreamBuilder: ~Copyable {
         while stage != .close {
             guard try step(entry, place, target) else { return false }
         }
-        return try place.closeTransaction(entry, target)
+        return try place.exec(entry, target)
     }
 
     /// Writes the next command and moves on; false if there is no room.
@@ -59,11 +63,19 @@ struct StreamBuilder: ~Copyable {
     ) throws(DecodeError) -> Bool {
         switch stage {
         case .open:
-            guard try place.openTransaction(entry, target) else { return false }
+            guard try place.multi(entry, target) else { return false }
+            stage = .delete
+            return true
+        case .delete:
+            guard try place.delete(entry, target) else { return false }
             stage = .entries
             return true
         case .entries:
             return try add(entry, place, target)
+        case .temporaryGroup:
+            return try makeTemporaryGroup(entry, place, target)
+        case .withoutGroup:
+            return try destroyTemporaryGroup(entry, place, target)
         case .identity:
             return try identify(entry, place, target)
         case .groups:
@@ -72,6 +84,10 @@ struct StreamBuilder: ~Copyable {
             return try makeConsumer(entry, place, target)
         case .pending:
             return try claim(entry, place, target)
+        case .expiry:
+            guard try place.expire(entry, target) else { return false }
+            stage = .close
+            return true
         case .close:
             return true
         }
@@ -83,7 +99,7 @@ struct StreamBuilder: ~Copyable {
     ) throws(DecodeError) -> Bool {
         let start = reader.mark
         guard let message = try reader.nextEntry() else {
-            stage = .identity
+            stage = reader.metadata.length == 0 ? .temporaryGroup : .identity
             return true
         }
         let fields = reader.mark
@@ -109,35 +125,49 @@ struct StreamBuilder: ~Copyable {
         return true
     }
 
+    // XGROUP CREATE key group 0 MKSTREAM
+    private mutating func makeTemporaryGroup(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let bytes = entry.key.count + TargetConnection.argumentBytes(8) * 6
+        guard try begin(entry, place, target, bytes) else { return false }
+        target.header(arguments: 6)
+        target.argument("XGROUP")
+        target.argument("CREATE")
+        target.argument(entry.key)
+        target.argument(StreamBuilder.temporaryGroup)
+        target.argument("0")
+        target.argument("MKSTREAM")
+        place.endPart(entry, target)
+        stage = .withoutGroup
+        return true
+    }
+
+    // XGROUP DESTROY key group
+    private mutating func destroyTemporaryGroup(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let bytes = entry.key.count + TargetConnection.argumentBytes(8) * 4
+        guard try begin(entry, place, target, bytes) else { return false }
+        target.header(arguments: 4)
+        target.argument("XGROUP")
+        target.argument("DESTROY")
+        target.argument(entry.key)
+        target.argument(StreamBuilder.temporaryGroup)
+        place.endPart(entry, target)
+        stage = .identity
+        return true
+    }
+
+    private static var temporaryGroup: ByteView { "df2redis" }
+
     // XSETID key last [ENTRIESADDED n MAXDELETEDID id]
     private mutating func identify(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
     ) throws(DecodeError) -> Bool {
         let metadata = reader.metadata
-        let isEmpty = metadata.length == 0
-        let bytes =
-            (entry.key.count + TargetConnection.argumentBytes(StreamID.textCapacity) * 7) * 3
-        guard
-            try target.begin(
-                flow: place.flow, database: entry.database, bytes: bytes,
-                commands: isEmpty ? 3 : 1)
-        else { return false }
-        if isEmpty {
-            target.header(arguments: 6)
-            target.argument("XGROUP")
-            target.argument("CREATE")
-            target.argument(entry.key)
-            target.argument("df2redis")
-            target.argument("0")
-            target.argument("MKSTREAM")
-            place.endPart(entry, target)
-            target.header(arguments: 4)
-            target.argument("XGROUP")
-            target.argument("DESTROY")
-            target.argument(entry.key)
-            target.argument("df2redis")
-            place.endPart(entry, target)
-        }
+        let bytes = entry.key.count + TargetConnection.argumentBytes(StreamID.textCapacity) * 7
+        guard try begin(entry, place, target, bytes) else { return false }
         target.header(arguments: knowsEntriesRead ? 7 : 3)
         target.argument("XSETID")
         target.argument(entry.key)
@@ -159,7 +189,7 @@ struct StreamBuilder: ~Copyable {
     ) throws(DecodeError) -> Bool {
         let start = reader.mark
         guard let next = try reader.nextGroup() else {
-            stage = .close
+            stage = .expiry
             return true
         }
         let bytes =

@@ -136,24 +136,17 @@ public final class TargetConnection {
         if exclusiveFlow == flow { exclusiveFlow = -1 }
     }
 
-    /// Whether several commands of `bytes` bytes together can ever be opened as one; a single command
-    /// always can.
-    public func fits(bytes: Int, commands: Int) -> Bool {
-        bytes + commands * TargetConnection.overheadBytes <= socket.output.capacity / 2
-            && commands < inFlight.capacity / 2
-    }
-
-    /// Opens `commands` commands of `flow` in `database` that take at most `bytes` bytes together
-    /// (see `argumentBytes`). False if there is no room now; ask again after replies came in.
-    /// More than half the ring is possible for a single command only: see `fits`. Throws
-    /// `outOfMemory`.
+    /// Opens a command of `flow` in `database` that takes at most `bytes` bytes (see
+    /// `argumentBytes`). False if there is no room now; ask again after replies came in.
+    /// Throws `outOfMemory`.
     public func begin(
-        flow: Int, database: Int, bytes: Int, commands: Int = 1
+        flow: Int, database: Int, bytes: Int
     ) throws(DecodeError) -> Bool {
+        // Room for two: a SELECT may come before it.
         guard exclusiveFlow < 0 || exclusiveFlow == flow, oversizeState == .none,
-            !isAwaitingSelect, inFlight.free > commands
+            !isAwaitingSelect, inFlight.free > 1
         else { return false }
-        let bound = bytes + commands * TargetConnection.overheadBytes
+        let bound = bytes + TargetConnection.overheadBytes
         let isOversize = bound > socket.output.capacity / 2
         let needed = isOversize ? TargetConnection.overheadBytes : bound
         guard socket.output.free >= needed else { return false }
@@ -171,7 +164,6 @@ public final class TargetConnection {
             }
         }
         if isOversize {
-            precondition(commands == 1)
             oversize.clear()
             do {
                 try oversize.reserve(bound)
@@ -262,7 +254,7 @@ public final class TargetConnection {
         inFlight.push(
             CommandInFlight(
                 start: commandStart, end: socket.output.tail, kind: kind, flow: Int16(flow),
-                database: Int32(database), nextLSN: nextLSN))
+                database: Int32(clamping: database), nextLSN: nextLSN))
         commandsSent += 1
         commandStart = socket.output.tail
         if oversizeState == .open {
@@ -273,18 +265,21 @@ public final class TargetConnection {
         reactor.markDirty(socket)
     }
 
-    /// Moves the next pieces of an oversize command into the ring. Call each turn.
+    /// Moves the next pieces of an oversize command into the ring and out. Call each turn.
     public func pumpOversize() {
         // Earlier commands must be answered first: their bytes in the ring name them. Its own are kept
         // beside the ring, so what was sent need not stay there.
-        guard oversizeState == .sending, inFlight.count == 1, oversizePosition < oversize.count
-        else { return }
-        socket.output.consume(to: max(socket.output.head, socket.sentPosition))
-        let size = min(socket.output.free, oversize.count - oversizePosition)
-        guard size > 0 else { return }
-        socket.output.append(oversize.view.slice(oversizePosition, size))
-        oversizePosition += size
-        reactor.markDirty(socket)
+        guard oversizeState == .sending, inFlight.count == 1 else { return }
+        while oversizePosition < oversize.count {
+            // Until the kernel takes no more: only then it tells when it does again.
+            reactor.flushNow(socket)
+            socket.output.consume(to: socket.sentPosition)
+            let size = min(socket.output.free, oversize.count - oversizePosition)
+            guard size > 0 else { return }
+            socket.output.append(oversize.view.slice(oversizePosition, size))
+            oversizePosition += size
+            reactor.markDirty(socket)
+        }
     }
 
     private func head(_ marker: UInt8, _ value: Int64) {
@@ -323,29 +318,39 @@ public final class TargetConnection {
             return nil
         }
         // An answer to nothing, or to what was not sent, is none.
-        guard !inFlight.isEmpty, inFlight.first.end <= socket.sentPosition else {
-            throw RESPError()
-        }
+        guard oldestIsSent else { throw RESPError() }
         let command = inFlight.popFirst()
         pendingRelease = (position, command.end)
-        if reply.hasError && command.kind.failsItsRecord { groupFailed = true }
         var failed = false
         switch command.kind {
         case .part:
             keepGroupKey(command)
-            if reply.hasError { keepGroupError(command) }
+            if reply.hasError {
+                keepGroupError(command)
+                groupFailed = true
+            }
         case .select:
             isAwaitingSelect = false
             let database = Int(command.database)
-            if !reply.hasError, database < confirmedDatabases.count {
+            if reply.hasError {
+                // The server stays where it was.
+                selectedDatabase = -1
+            } else if database < confirmedDatabases.count {
                 confirmedDatabases[database] = true
             }
         default:
-            failed = groupFailed
+            failed = groupFailed || (reply.hasError && command.kind.failsItsRecord)
             groupFailed = false
             groupEnds = true
         }
         return TargetReply(command: command, reply: reply, recordFailed: failed)
+    }
+
+    private var oldestIsSent: Bool {
+        if oversizeState == .sending && inFlight.count == 1 {
+            return oversizePosition == oversize.count && socket.bytesUnsent == 0
+        }
+        return !inFlight.isEmpty && inFlight.first.end <= socket.sentPosition
     }
 
     // The commands of a transaction leave the ring before its EXEC is answered, which has no key.

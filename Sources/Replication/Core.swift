@@ -125,9 +125,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         reactor = try Reactor(mailbox: shared.mailbox, capacity: 1032, timers: Timer.count)
         let socket = try Socket(
             connectingTo: target, role: Role.target, inputBytes: 1 << 20,
-            // A key may be an eighth of a flow's ring and must fit three times into half of this.
-            outputBytes: max(settings.targetRingBytes, settings.flowRingBytes),
-            keepsSentOutput: true)
+            outputBytes: settings.targetRingBytes, keepsSentOutput: true)
         self.target = try TargetConnection(socket: socket, reactor: reactor)
         greeting = TargetGreeting(
             user: settings.target.user, password: settings.target.password,

@@ -69,30 +69,34 @@ extension JournalWriter {
             end(.journal, record, context, target)
             return .sent
         }
+        // One command, however many fields there are.
+        let script = ByteView(JournalWriter.setAbsentScript)
         let bytes =
-            record.payload.count + (key.count + TargetConnection.argumentBytes(16) * 4) * strings
-        guard target.fits(bytes: bytes, commands: strings / 2) else {
-            memberExpiriesDropped -= strings / 2
-            return .repair("an HSETEX NX with too many fields")
-        }
+            script.count + record.payload.count
+            + TargetConnection.argumentBytes(16) * (record.argumentCount + 4)
         guard
-            try target.begin(
-                flow: context.flow, database: record.database, bytes: bytes,
-                commands: strings / 2)
+            try target.begin(flow: context.flow, database: record.database, bytes: bytes)
         else {
             memberExpiriesDropped -= strings / 2
             return .blocked
         }
-        while let field = arguments.next(), let value = arguments.next() {
-            target.header(arguments: 4)
-            target.argument("HSETNX")
-            target.argument(key)
-            target.argument(field)
-            target.argument(value)
-            end(arguments.remaining == 0 ? .journal : .part, record, context, target)
-        }
+        target.header(arguments: 4 + strings)
+        target.argument("EVAL")
+        target.argument(script)
+        target.argument("1")
+        target.argument(key)
+        while let string = arguments.next() { target.argument(string) }
+        end(.journal, record, context, target)
         return .sent
     }
+
+    /// HSETNX of many fields. KEYS[1], ARGV = field, value, ...
+    private static let setAbsentScript: StaticString = """
+        for index = 1, #ARGV, 2 do
+            redis.call('HSETNX', KEYS[1], ARGV[index], ARGV[index + 1])
+        end
+        return redis.status_reply('OK')
+        """
 
     func begin(
         _ name: ByteView, _ key: ByteView, _ rest: Int, _ record: JournalRecord,

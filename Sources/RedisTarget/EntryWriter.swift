@@ -97,10 +97,11 @@ public struct EntryWriter: ~Copyable {
 
     // MARK: One command
 
-    private func writeString(
+    private mutating func writeString(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
     ) throws(DecodeError) -> EntryOutcome {
         if method == .restore {
+            _ = try check.check(type: .string, value: entry.value)
             return try restore(entry, .string, entry.value, place, target)
         }
         var cursor = Cursor(entry.value)

@@ -13,7 +13,7 @@ public struct TargetGreeting {
     private let user: String?
     private let password: String?
     private let name: String
-    private var answersAwaited = 0
+    private var isRefused = false
     public private(set) var version: TargetVersion?
 
     public init(user: String?, password: String?, name: String) {
@@ -25,7 +25,7 @@ public struct TargetGreeting {
     public var isDone: Bool { version != nil }
 
     /// Sends all of it; the connection stands.
-    public mutating func begin(_ target: TargetConnection) {
+    public func begin(_ target: TargetConnection) {
         if let password {
             let credentials = user.map { [$0, password] } ?? [password]
             send(["AUTH"] + credentials, .authenticate, target)
@@ -34,7 +34,7 @@ public struct TargetGreeting {
         send(["INFO"], .information, target)
     }
 
-    private mutating func send(
+    private func send(
         _ words: [String], _ kind: CommandKind, _ target: TargetConnection
     ) {
         let bytes = words.reduce(0) { $0 + TargetConnection.argumentBytes($1.utf8.count) }
@@ -44,12 +44,18 @@ public struct TargetGreeting {
         target.header(arguments: words.count)
         for word in words { Array(word.utf8).withByteView { target.argument($0) } }
         target.end(kind, flow: 0, database: 0, nextLSN: 0)
-        answersAwaited += 1
     }
 
     /// Takes the reply to one of them.
     public mutating func receive(_ reply: TargetReply, _ target: TargetConnection) -> Outcome {
-        answersAwaited -= 1
+        // After a refused log-in a server without a password still answers the rest.
+        guard !isRefused else { return .waiting }
+        let outcome = judge(reply, target)
+        if case .refused = outcome { isRefused = true }
+        return outcome
+    }
+
+    private mutating func judge(_ reply: TargetReply, _ target: TargetConnection) -> Outcome {
         let error = reply.reply.hasError ? target.errorText.printable() : ""
         switch reply.command.kind {
         case .authenticate:

@@ -34,7 +34,9 @@ public struct TargetVersion: Sendable, Equatable, CustomStringConvertible {
     private static func numbers(
         _ info: ByteView, after label: ByteView
     ) -> (Int, Int, Int)? {
-        guard let text = InfoText(info).value(of: label) else { return nil }
+        guard let text = InfoText(info).value(of: label), !text.isEmpty, isDigit(text[0]) else {
+            return nil
+        }
         var parts = (0, 0, 0)
         var part = 0
         for index in 0..<text.count {
@@ -43,15 +45,24 @@ public struct TargetVersion: Sendable, Equatable, CustomStringConvertible {
                 part += 1
                 continue
             }
-            guard byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9"), part < 3 else { break }
+            guard isDigit(byte), part < 3 else { break }
             let digit = Int(byte - UInt8(ascii: "0"))
             switch part {
-            case 0: parts.0 = parts.0 * 10 + digit
-            case 1: parts.1 = parts.1 * 10 + digit
-            default: parts.2 = parts.2 * 10 + digit
+            case 0: parts.0 = appended(digit, to: parts.0)
+            case 1: parts.1 = appended(digit, to: parts.1)
+            default: parts.2 = appended(digit, to: parts.2)
             }
         }
-        return text.isEmpty ? nil : parts
+        return parts
+    }
+
+    private static func isDigit(_ byte: UInt8) -> Bool {
+        byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9")
+    }
+
+    // No version has that many digits, so where they stop does not matter.
+    private static func appended(_ digit: Int, to number: Int) -> Int {
+        min(number, 1_000_000) * 10 + digit
     }
 
     /// Valkey began at 7.2 with Redis's formats of that time and newer numbers of its own.

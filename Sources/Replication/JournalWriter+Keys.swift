@@ -127,9 +127,10 @@ extension JournalWriter {
         if ttl == 0 {
             held.cancel(database: record.database, key: key)
         } else {
+            let (later, overflow) = context.unixMilliseconds.addingReportingOverflow(ttl)
+            let time = isAbsolute ? ttl : overflow ? Int64.max : later
             expiry = held.adjust(
-                isAbsolute ? ttl : context.unixMilliseconds + ttl, database: record.database,
-                key: key, now: context.unixMilliseconds)
+                time, database: record.database, key: key, now: context.unixMilliseconds)
         }
         let entry = SnapshotEntry(
             database: record.database, type: content.type, key: key, expiryMilliseconds: expiry,
@@ -209,7 +210,7 @@ extension JournalWriter {
         let script = ByteView(HeldExpiries.releaseScript)
         let bytes = script.count + key.count + TargetConnection.argumentBytes(20) * 6
         guard
-            try target.begin(flow: 0, database: Int(entry.database), bytes: bytes)
+            try target.begin(flow: 0, database: entry.database, bytes: bytes)
         else { return false }
         target.header(arguments: 6)
         target.argument("EVAL")
@@ -218,7 +219,7 @@ extension JournalWriter {
         target.argument(key)
         target.argument(decimal: entry.heldExpiry)
         target.argument(decimal: entry.trueExpiry)
-        target.end(.expiry, flow: 0, database: Int(entry.database), nextLSN: 0)
+        target.end(.expiry, flow: 0, database: entry.database, nextLSN: 0)
         return true
     }
 

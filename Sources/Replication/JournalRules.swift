@@ -191,6 +191,8 @@ struct JournalRules {
         var high: UInt64 = 0
         for index in 0..<name.count {
             let byte = UInt64(asciiUppercased(name[index]))
+            // The words end with zeros, so a name may have none.
+            guard byte != 0 else { return nil }
             if index < 8 {
                 low |= byte << UInt64(index * 8)
             } else {

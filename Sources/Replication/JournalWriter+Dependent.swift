@@ -62,7 +62,7 @@ extension JournalWriter {
             }
         case .aggregateStore:
             guard let count = argument(record, 2)?.parseInteger(), count > 0,
-                record.argumentCount >= 3 + Int(count)
+                count <= record.argumentCount - 3
             else { return .repair("the command was cut per shard by an older release") }
         case .multiPop:
             guard let count = argument(record, 1)?.parseInteger(), count == 1 else {

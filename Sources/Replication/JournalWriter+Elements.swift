@@ -37,6 +37,7 @@ extension JournalWriter {
         _ = arguments.next()
         guard let key = arguments.next() else { return .repair("an HSETEX without a key") }
         var onlyAbsent = false
+        var hasExpiry = false
         options: while let option = arguments.next() {
             if option.equalsIgnoringCase("NX") {
                 onlyAbsent = true
@@ -48,8 +49,10 @@ extension JournalWriter {
             } else if option.equalsIgnoringCase("EX") || option.equalsIgnoringCase("PX")
                 || option.equalsIgnoringCase("EXAT") || option.equalsIgnoringCase("PXAT")
             {
+                hasExpiry = true
                 _ = arguments.next()
             } else if option.parseInteger() != nil {
+                hasExpiry = true
                 break options
             } else if !option.equalsIgnoringCase("KEEPTTL") {
                 return .repair("an HSETEX with an unknown option")
@@ -59,34 +62,26 @@ extension JournalWriter {
         guard strings > 0, strings % 2 == 0 else {
             return .repair("an HSETEX without field and value pairs")
         }
-        memberExpiriesDropped += strings / 2
-        guard onlyAbsent else {
-            guard try begin("HSET", key, strings, record, context, target) else {
-                memberExpiriesDropped -= strings / 2
-                return .blocked
-            }
-            while let string = arguments.next() { target.argument(string) }
-            end(.journal, record, context, target)
-            return .sent
-        }
-        // One command, however many fields there are.
-        let script = ByteView(JournalWriter.setAbsentScript)
         let bytes =
-            script.count + record.payload.count
+            JournalWriter.setAbsentScript.utf8CodeUnitCount + record.payload.count
             + TargetConnection.argumentBytes(16) * (record.argumentCount + 4)
         guard
             try target.begin(flow: context.flow, database: record.database, bytes: bytes)
-        else {
-            memberExpiriesDropped -= strings / 2
-            return .blocked
+        else { return .blocked }
+        if onlyAbsent {
+            // One command, however many fields there are.
+            target.header(arguments: 4 + strings)
+            target.argument("EVAL")
+            target.argument(ByteView(JournalWriter.setAbsentScript))
+            target.argument("1")
+        } else {
+            target.header(arguments: 2 + strings)
+            target.argument("HSET")
         }
-        target.header(arguments: 4 + strings)
-        target.argument("EVAL")
-        target.argument(script)
-        target.argument("1")
         target.argument(key)
         while let string = arguments.next() { target.argument(string) }
         end(.journal, record, context, target)
+        if hasExpiry { memberExpiriesDropped += strings / 2 }
         return .sent
     }
 

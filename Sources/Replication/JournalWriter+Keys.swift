@@ -127,10 +127,12 @@ extension JournalWriter {
         if ttl == 0 {
             held.cancel(database: record.database, key: key)
         } else {
-            let (later, overflow) = context.unixMilliseconds.addingReportingOverflow(ttl)
-            let time = isAbsolute ? ttl : overflow ? Int64.max : later
+            if !isAbsolute {
+                let (time, isBeyond) = context.unixMilliseconds.addingReportingOverflow(ttl)
+                expiry = isBeyond ? .max : time
+            }
             expiry = held.adjust(
-                time, database: record.database, key: key, now: context.unixMilliseconds)
+                expiry, database: record.database, key: key, now: context.unixMilliseconds)
         }
         let entry = SnapshotEntry(
             database: record.database, type: content.type, key: key, expiryMilliseconds: expiry,

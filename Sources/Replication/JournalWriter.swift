@@ -101,7 +101,10 @@ struct JournalWriter: ~Copyable {
             memberExpiriesDropped += 1
             return .skipped
         case .hashGetWithExpiry:
-            if let option = argument(record, 2), !option.equalsIgnoringCase("FIELDS") {
+            // Without a time it is a reading, or takes away what the target does not have.
+            if let option = argument(record, 2), !option.equalsIgnoringCase("FIELDS"),
+                !option.equalsIgnoringCase("PERSIST")
+            {
                 memberExpiriesDropped += 1
             }
             return .skipped

@@ -18,7 +18,7 @@ struct ShardPlacement {
 
     enum Verdict {
         case home
-        /// Not this flow's key, by a way that is believed.
+        /// Not this flow's key, by every way that is believed.
         case elsewhere
         case unknown
     }
@@ -31,13 +31,19 @@ struct ShardPlacement {
         self.flowCount = flowCount
     }
 
-    /// The way that is believed so far: it places at least 15 of 16 keys right.
-    var believed: Way? {
-        guard seen >= ShardPlacement.quorum else { return nil }
+    /// Whether a way is believed so far: none is better, and it places at least 15 of 16 keys right.
+    /// Ways are equally good until a key comes that tells them apart.
+    func isBelieved(_ way: Way) -> Bool {
         let best = max(votes.0, votes.1, votes.2)
-        guard best * 16 >= seen * 15 else { return nil }
-        if votes.0 == best { return .wholeKey }
-        return votes.1 == best ? .hashTag : .slot
+        return seen >= ShardPlacement.quorum && best * 16 >= seen * 15 && votes(of: way) == best
+    }
+
+    private func votes(of way: Way) -> Int {
+        switch way {
+        case .wholeKey: votes.0
+        case .hashTag: votes.1
+        case .slot: votes.2
+        }
     }
 
     var wantsVotes: Bool { seen < ShardPlacement.voters && flowCount > 1 }
@@ -52,8 +58,12 @@ struct ShardPlacement {
 
     func verdict(_ key: ByteView, flow: Int) -> Verdict {
         if flowCount == 1 { return .home }
-        guard let believed else { return .unknown }
-        return home(of: key, believed) == flow ? .home : .elsewhere
+        var verdict = Verdict.unknown
+        for way in Way.allCases where isBelieved(way) {
+            if home(of: key, way) == flow { return .home }
+            verdict = .elsewhere
+        }
+        return verdict
     }
 
     private func home(of key: ByteView, _ way: Way) -> Int {

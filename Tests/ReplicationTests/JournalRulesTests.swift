@@ -1,0 +1,127 @@
+import Bytes
+import TestSupport
+import Testing
+
+@testable import Replication
+
+/// No command of the source goes by without a decision.
+@Suite struct JournalRulesTests {
+    private let rules = JournalRules()
+
+    private func match(_ name: String) -> JournalRules.Match {
+        Array(name.utf8).withByteView { rules.match($0) }
+    }
+
+    /// Every command that protocol.md 6.3 to 6.6 and 6.10 list as journaled.
+    static let commands: [JournalRule: [String]] = [
+        .pass: [
+            "SETNX", "APPEND", "SETRANGE", "INCR", "DECR", "INCRBY", "DECRBY", "MSET", "SETBIT",
+            "BITFIELD", "PFADD", "LINSERT", "LSET", "LTRIM", "LREM", "LMOVE", "RPOPLPUSH", "SADD",
+            "SREM", "SMOVE", "ZADD", "ZINCRBY", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE",
+            "ZREMRANGEBYLEX", "ZPOPMIN", "ZPOPMAX", "GEOADD", "HSET", "HMSET", "HSETNX", "HINCRBY",
+            "HDEL", "XTRIM", "XDEL", "XACK", "XSETID", "XGROUP",
+        ],
+        .push: ["LPUSH", "RPUSH", "LPUSHX", "RPUSHX"],
+        .pop: ["LPOP", "RPOP"],
+        .floatIncrement: ["INCRBYFLOAT", "HINCRBYFLOAT"],
+        .set: ["SET"],
+        .setWithoutReply: ["GETSET"],
+        .deleteWithoutReply: ["GETDEL"],
+        .deleteConditionally: ["DELEX"],
+        .delete: ["DEL", "UNLINK"],
+        .persist: ["PERSIST"],
+        .expireAt: ["PEXPIREAT"],
+        .rename: ["RENAME", "RENAMENX"],
+        .restore: ["RESTORE"],
+        .move: ["MOVE"],
+        .addWithExpiry: ["SADDEX"],
+        .hashSetWithExpiry: ["HSETEX"],
+        .elementExpiry: ["HEXPIRE", "FIELDEXPIRE"],
+        .hashGetWithExpiry: ["HGETEX"],
+        .streamAdd: ["XADD"],
+        .streamClaim: ["XCLAIM"],
+        .streamAutoClaim: ["XAUTOCLAIM"],
+        .multiPop: ["LMPOP", "ZMPOP"],
+        .sort: ["SORT"],
+        .aggregateStore: ["ZUNIONSTORE", "ZINTERSTORE", "ZDIFFSTORE"],
+        .rangeStore: ["ZRANGESTORE"],
+        .flushAll: ["FLUSHALL"],
+        .flushDatabase: ["FLUSHDB"],
+        .flushSlots: ["DFLYCLUSTER"],
+        .script: ["SCRIPT"],
+        .skip: ["STICK", "SHRINK", "PING"],
+        .unsupported: [
+            "JSON.SET", "JSON.MSET", "JSON.MERGE", "JSON.DEL", "JSON.FORGET", "JSON.CLEAR",
+            "JSON.TOGGLE", "JSON.NUMINCRBY", "JSON.NUMMULTBY", "JSON.STRAPPEND", "JSON.ARRAPPEND",
+            "JSON.ARRINSERT", "JSON.ARRPOP", "JSON.ARRTRIM", "BF.ADD", "BF.MADD", "BF.RESERVE",
+            "BF.LOADCHUNK", "CF.ADD", "CF.ADDNX", "CF.INSERT", "CF.INSERTNX", "CF.DEL",
+            "CF.RESERVE", "CF.COMPACT", "CMS.INITBYDIM", "CMS.INITBYPROB", "CMS.INCRBY",
+            "CMS.MERGE", "TOPK.RESERVE", "TOPK.ADD", "TOPK.INCRBY", "FT.CREATE", "FT.DROPINDEX",
+            "FT.ALTER", "FT.SYNUPDATE",
+        ],
+        .repair: ["PREPEND", "CL.THROTTLE"],
+    ]
+
+    @Test func everyCommandHasItsRule() {
+        for (rule, names) in Self.commands {
+            for name in names { #expect(match(name).rule == rule, "\(name)") }
+        }
+    }
+
+    @Test func letterCaseIsNoMatter() {
+        for (rule, names) in Self.commands {
+            for name in names {
+                #expect(match(name.lowercased()).rule == rule, "\(name)")
+                let mixed = String(
+                    name.enumerated().map { $0.offset % 2 == 0 ? $0.element : lower($0.element) })
+                #expect(match(mixed).rule == rule, "\(mixed)")
+            }
+        }
+    }
+
+    private func lower(_ character: Character) -> Character {
+        Character(character.lowercased())
+    }
+
+    @Test func unknownCommandsAreRepaired() {
+        let known = Set(Self.commands.values.joined())
+        for name in [
+            "NOSUCH", "EXPIRE", "X", "", "SE", "SETS", "SET ", "SET\u{0}", "ZREMRANGEBYSCOREX",
+            "ZREMRANGEBYSCOR", "HINCRBYFLOATHINCRBYFLOAT", "\u{0}", "JSON.SETX",
+        ] {
+            #expect(!known.contains(name))
+            #expect(match(name).rule == .repair, "\(name)")
+            #expect(match(name).keyPosition == 1)
+        }
+    }
+
+    /// protocol.md 6.13.
+    @Test func keysAreFound() {
+        for name in ["XGROUP", "LMPOP", "ZMPOP"] {
+            #expect(match(name).keyPosition == 2, "\(name)")
+        }
+        for name in ["FLUSHALL", "FLUSHDB", "DFLYCLUSTER", "SCRIPT", "PING"] {
+            #expect(match(name).keyPosition == 0, "\(name)")
+        }
+        for name in ["SET", "SORT", "HSETEX", "XADD", "RENAME", "CMS.MERGE"] {
+            #expect(match(name).keyPosition == 1, "\(name)")
+        }
+    }
+
+    /// Whatever real servers have journaled is known.
+    @Test(arguments: ["catalogue", "v1.30-catalogue"])
+    func recordedCommandsAreKnown(_ name: String) throws {
+        let recording = try Recording(name)
+        var names: Set<String> = []
+        for flow in recording.flows.indices {
+            for line in try recording.journalText(flow: flow).split(separator: "\n") {
+                let words = line.split(separator: " ")
+                guard words.count > 4, words[1] != "SELECT", words[1] != "LSN" else { continue }
+                names.insert(String(words[4].dropFirst().dropLast()))
+            }
+        }
+        #expect(names.count > 50)
+        let repaired = names.filter { match($0).rule == .repair }
+        #expect(repaired.isSubset(of: ["PREPEND", "CL.THROTTLE"]), "\(repaired)")
+    }
+}

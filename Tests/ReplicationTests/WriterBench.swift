@@ -1,0 +1,151 @@
+import Bytes
+import CPlatform
+import Reactor
+import RedisTarget
+import TestSupport
+import Testing
+import Wire
+
+@testable import Replication
+
+/// A journal writer whose commands are read back from the pipeline's send ring: nothing is sent.
+final class WriterBench {
+    /// The moment at which all records are written, Unix milliseconds.
+    static let now: Int64 = 1_800_000_000_000
+
+    private var writer = JournalWriter()
+    private var entries: EntryWriter
+    private(set) var held: HeldExpiries
+    private let target: TargetConnection
+    private let mailbox: Mailbox
+    private let peer: Int32
+    private var position = 0
+    var placement = ShardPlacement(flowCount: 1)
+
+    init(
+        version: TargetVersion = TargetVersion(major: 7, minor: 0),
+        method: EntryWriter.Method = .automatic, ringBytes: Int = 1 << 20,
+        commandsInFlight: Int = 1 << 10
+    ) throws {
+        mailbox = try Mailbox()
+        let reactor = try Reactor(mailbox: mailbox, capacity: 1, timers: 1)
+        var first: Int32 = -1
+        var second: Int32 = -1
+        guard cp_socket_pair(&first, &second) == 0 else { throw TestSupportError("no sockets") }
+        peer = second
+        let socket = try Socket(
+            adopting: first, role: 0, inputBytes: 1 << 12, outputBytes: ringBytes,
+            keepsSentOutput: true)
+        target = try TargetConnection(
+            socket: socket, reactor: reactor, commandsInFlight: commandsInFlight)
+        entries = try EntryWriter(version: version, method: method)
+        held = try HeldExpiries()
+    }
+
+    deinit { _ = cp_close(peer) }
+
+    var memberExpiriesDropped: Int { writer.memberExpiriesDropped }
+    var stickyFlagsDropped: Int { writer.stickyFlagsDropped }
+    var memcachedFlagsDropped: Int { writer.memcachedFlagsDropped }
+    var heldCount: Int { held.count }
+    var commandsInFlight: Int { target.commandsInFlight }
+
+    /// Hands a record to the writer.
+    func write(
+        _ words: [[UInt8]], transaction: UInt64 = 0, flow: Int = 0, database: Int = 0,
+        isInSnapshot: Bool = false
+    ) throws -> RecordOutcome {
+        let payload = try TestRecord(words)
+        let record = payload.record(database: database, transaction: transaction)
+        let context = RecordContext(
+            flow: flow, nextLSN: isInSnapshot ? 0 : 8, isInSnapshot: isInSnapshot,
+            unixMilliseconds: WriterBench.now)
+        return try writer.write(
+            record, writer.match(record), context, placement: placement, entries: &entries,
+            held: &held, to: target)
+    }
+
+    func write(
+        _ words: String..., transaction: UInt64 = 0, flow: Int = 0, isInSnapshot: Bool = false
+    ) throws -> RecordOutcome {
+        try write(
+            words.map { Array($0.utf8) }, transaction: transaction, flow: flow,
+            isInSnapshot: isInSnapshot)
+    }
+
+    func writeFlush(_ words: String...) throws -> RecordOutcome {
+        let payload = try TestRecord(words.map { Array($0.utf8) })
+        let context = RecordContext(
+            flow: 0, nextLSN: 8, isInSnapshot: false, unixMilliseconds: WriterBench.now)
+        return try writer.writeFlush(
+            payload.record(database: 0, transaction: 1), context, to: target)
+    }
+
+    /// The key that messages name for a record.
+    func key(_ words: String...) throws -> String? {
+        let payload = try TestRecord(words.map { Array($0.utf8) })
+        let record = payload.record(database: 0, transaction: 0)
+        return writer.key(of: record, writer.match(record))?.printable()
+    }
+
+    /// The commands written since the last call, as words.
+    func commands() throws -> [[String]] {
+        try rawCommands().map { $0.map { $0.withByteView { $0.printable(limit: 400) } } }
+    }
+
+    func rawCommands() throws -> [[[UInt8]]] {
+        let output = target.socket.output.view(
+            at: position, target.socket.output.tail - position)
+        position = target.socket.output.tail
+        var commands: [[[UInt8]]] = []
+        var start = 0
+        while start < output.count {
+            let rest = output.dropFirst(start)
+            var arguments = try #require(RESPArguments(rest))
+            var words: [[UInt8]] = []
+            while let word = arguments.next() { words.append(word.array()) }
+            #expect(arguments.remaining == 0)
+            commands.append(words)
+            start += words.reduce("*\(words.count)\r\n".utf8.count) {
+                $0 + "$\($1.count)\r\n\r\n".utf8.count + $1.count
+            }
+        }
+        return commands
+    }
+}
+
+/// A journal record that owns its bytes, encoded as on the wire (protocol.md 5.2).
+final class TestRecord {
+    private var payload: RegionBuffer
+    private let count: Int
+
+    init(_ words: [[UInt8]]) throws {
+        payload = try RegionBuffer(capacity: 1)
+        count = words.count
+        for word in words {
+            switch word.count {
+            case 0..<64:
+                try payload.append(byte: UInt8(word.count))
+            case 64..<16384:
+                try payload.append(byte: 0x40 | UInt8(word.count >> 8))
+                try payload.append(byte: UInt8(word.count & 0xff))
+            default:
+                try payload.append(byte: 0x80)
+                try payload.append(little: UInt32(word.count).byteSwapped)
+            }
+            try word.withByteView { bytes throws(SystemError) in try payload.append(bytes) }
+        }
+    }
+
+    convenience init(_ words: String...) throws {
+        try self.init(words.map { Array($0.utf8) })
+    }
+
+    func record(
+        database: Int = 0, transaction: UInt64 = 0, lsn: UInt64 = 7
+    ) -> JournalRecord {
+        JournalRecord(
+            operation: .command, database: database, transactionID: transaction, lsn: lsn,
+            argumentCount: count, payload: payload.view)
+    }
+}

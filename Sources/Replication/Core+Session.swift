@@ -47,23 +47,36 @@ extension Core {
             for flow in flows { flow.session.sessionBecameStable() }
         case .leaveFlows:
             if let error = control.failure { note(error) }
-            isLeaving = true
-            for flow in flows {
-                flow.isDone = true
-                flow.dropHeld()
-                if flow.progress.appliedLSN > 0 {
-                    flow.session.applied(upTo: flow.progress.appliedLSN)
-                }
-                perform(
-                    flow.session.leave(now: nowMilliseconds, output: &flow.socket.output),
-                    on: flow)
-                if !flow.isClosed { reactor.resume(flow.socket) }
-            }
+            leaveFlows()
         case .close(let error):
             if let error { note(error) }
             closeControl()
         }
         if let controlSocket { reactor.markDirty(controlSocket) }
+    }
+
+    /// The last ACK of every flow first, then the end of every flow: the first end makes the source
+    /// close the other flows, and an ACK after that would meet a closed socket.
+    private func leaveFlows() {
+        isLeaving = true
+        for flow in flows {
+            flow.isDone = true
+            flow.dropHeld()
+            if flow.progress.appliedLSN > 0 {
+                flow.session.applied(upTo: flow.progress.appliedLSN)
+            }
+            let action = flow.session.leave(now: nowMilliseconds, output: &flow.socket.output)
+            if case .shutDownWriting = action {
+                flow.isShuttingDown = true
+                reactor.flushNow(flow.socket)
+            } else {
+                perform(action, on: flow)
+            }
+        }
+        for flow in flows where flow.isShuttingDown {
+            flow.socket.shutdownWriting()
+            reactor.resume(flow.socket)
+        }
     }
 
     /// The control connection goes last, and as politely as the flows: closing it with an answer
@@ -105,8 +118,7 @@ extension Core {
         case .failed(let error):
             perform(control.flowFailed(flow.index, error))
         case .shutDownWriting:
-            reactor.flushNow(flow.socket)
-            flow.socket.shutdownWriting()
+            preconditionFailure("only leaving shuts a flow down")
         case .close:
             flow.isClosed = true
             reactor.close(flow.socket)

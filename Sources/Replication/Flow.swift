@@ -28,6 +28,8 @@ final class Flow {
     var routedLSN: UInt64 = 0
     /// Takes no more from the stream: it has what it came for, or the run ends.
     var isDone = false
+    /// Our side has ended; what the source still sends is read and dropped.
+    var isShuttingDown = false
     var isClosed = false
 
     init(

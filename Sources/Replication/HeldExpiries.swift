@@ -17,7 +17,7 @@ struct HeldExpiries: ~Copyable {
     private static let slotsLimit = 1 << 20
 
     struct Held: BitwiseCopyable {
-        var database: Int32
+        var database: Int
         /// What the source said, and what was written for it; Unix milliseconds.
         var trueExpiry: Int64
         var heldExpiry: Int64
@@ -120,7 +120,7 @@ struct HeldExpiries: ~Copyable {
         keyBytesUsed += key.count
         place(
             Held(
-                database: Int32(database), trueExpiry: trueExpiry, heldExpiry: heldExpiry,
+                database: database, trueExpiry: trueExpiry, heldExpiry: heldExpiry,
                 keyOffset: offset, keyCount: key.count, hash: hash, isUsed: true))
         count += 1
         return true
@@ -165,7 +165,7 @@ struct HeldExpiries: ~Copyable {
     }
 
     private func hash(_ database: Int, _ key: ByteView) -> UInt64 {
-        key.xxh64(seed: UInt64(database))
+        key.xxh64(seed: UInt64(bitPattern: Int64(database)))
     }
 
     private mutating func makeRoom(keyBytes: Int) -> Bool {

@@ -212,7 +212,7 @@ extension JournalWriter {
         let script = ByteView(HeldExpiries.releaseScript)
         let bytes = script.count + key.count + TargetConnection.argumentBytes(20) * 6
         guard
-            try target.begin(flow: 0, database: Int(entry.database), bytes: bytes)
+            try target.begin(flow: 0, database: entry.database, bytes: bytes)
         else { return false }
         target.header(arguments: 6)
         target.argument("EVAL")
@@ -221,7 +221,7 @@ extension JournalWriter {
         target.argument(key)
         target.argument(decimal: entry.heldExpiry)
         target.argument(decimal: entry.trueExpiry)
-        target.end(.expiry, flow: 0, database: Int(entry.database), nextLSN: 0)
+        target.end(.expiry, flow: 0, database: entry.database, nextLSN: 0)
         return true
     }
 

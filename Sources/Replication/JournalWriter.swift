@@ -110,8 +110,17 @@ struct JournalWriter: ~Copyable {
             return .skipped
         case .streamAdd, .streamClaim, .streamAutoClaim:
             return try stream(record, match.rule, context, target)
-        case .multiPop, .sort, .aggregateStore, .rangeStore, .move:
+        case .multiPop, .sort, .aggregateStore, .rangeStore:
             return try dependent(record, match.rule, context, target)
+        case .move:
+            let outcome = try dependent(record, match.rule, context, target)
+            if outcome == .sent, let key = argument(record, 1),
+                let database = argument(record, 2)?.parseInteger()
+            {
+                held.move(
+                    database: record.database, key: key, toDatabase: Int(database), toKey: key)
+            }
+            return outcome
         case .flushAll, .flushDatabase:
             return .flush
         case .flushSlots:

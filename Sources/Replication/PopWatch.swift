@@ -5,26 +5,29 @@ internal import Bytes
 /// transaction beside it. A pop for which no push turns up is reported.
 struct PopWatch {
     private struct Pop {
-        var transactionID: UInt64
         var database: Int
         var key: [UInt8]
         var since: Int64
     }
 
-    /// Pops that may wait for their push at once, and pushes remembered.
-    private static let capacity = 64
+    /// Pops that may wait for their push at once, and pushes remembered. One flow may be handled for
+    /// a whole turn (1 MiB, some 25,000 short records) before the other gets its own.
+    private static let capacity = 1 << 15
     /// A push of another flow comes within this time.
     private static let patienceMilliseconds: Int64 = 2_000
 
-    private var waiting: [Pop] = []
+    private var waiting: [UInt64: [Pop]] = [:]
+    private var waitingCount = 0
+    /// Each transaction has one place in it; a later one takes it over.
     private var pushes = [UInt64](repeating: 0, count: capacity)
-    private var nextPush = 0
 
     /// A push of a transaction (id not 0) was read.
     mutating func pushed(_ transactionID: UInt64) {
-        pushes[nextPush] = transactionID
-        nextPush = (nextPush + 1) % PopWatch.capacity
-        waiting.removeAll { $0.transactionID == transactionID }
+        pushes[PopWatch.place(transactionID)] = transactionID
+        guard waitingCount > 0, let explained = waiting.removeValue(forKey: transactionID) else {
+            return
+        }
+        waitingCount -= explained.count
     }
 
     /// A pop without a count, of a transaction (id not 0), was read. The key is copied: such records
@@ -33,23 +36,36 @@ struct PopWatch {
         _ transactionID: UInt64, database: Int, key: ByteView, now: Int64,
         report: (Finding) -> Void
     ) {
-        guard !pushes.contains(transactionID) else { return }
-        if waiting.count == PopWatch.capacity { report(finding(waiting.removeFirst())) }
-        waiting.append(
-            Pop(transactionID: transactionID, database: database, key: key.array(), since: now))
+        guard pushes[PopWatch.place(transactionID)] != transactionID else { return }
+        let pop = Pop(database: database, key: key.array(), since: now)
+        guard waitingCount < PopWatch.capacity else {
+            report(finding(pop))
+            return
+        }
+        waiting[transactionID, default: []].append(pop)
+        waitingCount += 1
     }
 
     /// Reports pops that have waited long enough.
     mutating func tick(_ now: Int64, report: (Finding) -> Void) {
-        while let first = waiting.first, now - first.since > PopWatch.patienceMilliseconds {
-            report(finding(waiting.removeFirst()))
-        }
+        finish(before: now - PopWatch.patienceMilliseconds, report: report)
     }
 
     /// Reports all that still wait; the run ends.
     mutating func finish(report: (Finding) -> Void) {
-        for pop in waiting { report(finding(pop)) }
-        waiting.removeAll()
+        finish(before: .max, report: report)
+    }
+
+    private mutating func finish(before time: Int64, report: (Finding) -> Void) {
+        guard waitingCount > 0 else { return }
+        let due = waiting.filter { $0.value[0].since < time }
+        for transactionID in due.keys { waiting.removeValue(forKey: transactionID) }
+        waitingCount -= due.reduce(0) { $0 + $1.value.count }
+        for pop in due.values.joined().sorted(by: { $0.since < $1.since }) { report(finding(pop)) }
+    }
+
+    private static func place(_ transactionID: UInt64) -> Int {
+        Int(truncatingIfNeeded: transactionID) & (capacity - 1)
     }
 
     private func finding(_ pop: Pop) -> Finding {

@@ -94,13 +94,13 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "RedisTargetTests",
-            dependencies: ["RedisTarget", "Bytes", "Reactor", "Wire", "TestSupport"],
+            dependencies: ["RedisTarget", "Bytes", "CPlatform", "Reactor", "Wire", "TestSupport"],
             swiftSettings: strict),
         .testTarget(
             name: "ReplicationTests",
             dependencies: [
-                "Replication", "RedisTarget", "DragonflySource", "Wire", "Bytes", "CAllocGate",
-                "DragonflySimulator", "TestSupport",
+                "Replication", "RedisTarget", "DragonflySource", "Wire", "Reactor", "Bytes",
+                "CPlatform", "CAllocGate", "DragonflySimulator", "TestSupport",
             ],
             swiftSettings: strict),
         .testTarget(

@@ -143,7 +143,10 @@ extension Core {
             flow.heldIsCounted = true
             flow.progress.snapshot.read += 1
             totals.entriesByFamily[Int(entry.type.family.rawValue)] += 1
-            if placement.wantsVotes { placement.vote(entry.key, flow: flow.index) }
+            // A ghost would vote for the wrong shard.
+            if placement.wantsVotes, !(try isHyperLogLog(entry)) {
+                placement.vote(entry.key, flow: flow.index)
+            }
             if try isGhost(entry, flow) {
                 totals.ghostKeys += 1
                 flow.progress.snapshot.skipped += 1
@@ -198,14 +201,15 @@ extension Core {
         guard flows.count > 1, placement.verdict(entry.key, flow: flow.index) == .elsewhere else {
             return false
         }
-        var cursor = Cursor(entry.value)
-        if entry.type == .string, let value = try cursor.string(),
-            try value.decoded(scratch: &scratch).starts(with: "HYLL")
-        {
-            return true
-        }
+        if try isHyperLogLog(entry) { return true }
         totals.misplacedKeys += 1
         return false
+    }
+
+    private func isHyperLogLog(_ entry: SnapshotEntry) throws(DecodeError) -> Bool {
+        var cursor = Cursor(entry.value)
+        guard entry.type == .string, let value = try cursor.string() else { return false }
+        return try value.decoded(scratch: &scratch).starts(with: "HYLL")
     }
 
     /// Up to v1.25 Dragonfly writes the stream's last id in place of each group's.

@@ -74,7 +74,11 @@ extension Core {
 
     /// A target that hangs keeps its connection, so only its silence tells.
     func watchTarget() {
-        if greeting.isDone && target.commandsInFlight == 0 { targetHeardAt = reactor.now }
+        // Taking what we send is a sign of life, too: a large value may be long under way.
+        if greeting.isDone && target.commandsInFlight == 0 || target.bytesSent != bytesSentBefore {
+            targetHeardAt = reactor.now
+            bytesSentBefore = target.bytesSent
+        }
         let silence = reactor.now - targetHeardAt
         let limit = greeting.isDone ? Core.silenceLimitNanoseconds : Core.greetingLimitNanoseconds
         guard silence > limit, target.socket.state != .closed else { return }
@@ -98,7 +102,13 @@ extension Core {
         case .auxiliaryScript:
             if !reply.reply.hasError { totals.scriptsLoaded += 1 }
         case .expiry:
-            if reply.recordFailed { nameFailure(reply) }
+            if reply.recordFailed {
+                nameFailure(reply)
+                fail(
+                    .interrupted,
+                    "the target refused to set the true expiry of a key that was kept alive; such "
+                        + "keys live up to a day too long")
+            }
         case .entry:
             let flow = flows[Int(reply.command.flow)]
             flow.settle(nextLSN: 0)

@@ -88,6 +88,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var isTargetUsable = false
     /// When the target last answered, or had nothing to answer.
     var targetHeardAt: Int64 = 0
+    var bytesSentBefore = 0
 
     var controlSocket: Socket?
     var control: ControlSession

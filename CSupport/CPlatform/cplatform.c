@@ -40,6 +40,23 @@ long long cp_send(int fd, const void *from, size_t count) {
     return CP_RETRY(send(fd, from, count, MSG_NOSIGNAL));
 }
 
+int cp_write_all(int fd, const void *from, size_t count) {
+    const char *rest = (const char *)from;
+    while (count > 0) {
+        long long written = CP_RETRY(write(fd, rest, count));
+        if (written < 0) return (int)written;
+        rest += written;
+        count -= (size_t)written;
+    }
+    return 0;
+}
+
+int cp_create_file(const char *path) {
+    return (int)CP_RETRY(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
+}
+
+int cp_sync_data(int fd) { return (int)CP_RETRY(fdatasync(fd)); }
+
 int cp_close(int fd) { return close(fd) < 0 && errno != EINTR ? -errno : 0; }
 
 int cp_shutdown_write(int fd) { return (int)CP_RETRY(shutdown(fd, SHUT_WR)); }

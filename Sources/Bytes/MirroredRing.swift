@@ -103,12 +103,6 @@ public struct MirroredRing: ~Copyable {
         return length
     }
 
-    /// Appends an integer that must be patched later at its absolute position: see `patch`.
-    public mutating func patch(at position: Int, byte: UInt8) {
-        precondition(position >= head && position < tail)
-        (base + (position & (capacity - 1))).storeBytes(of: byte, as: UInt8.self)
-    }
-
     /// Fills free room by one call of `produce`, which gets the room and returns what it wrote.
     mutating func produce(
         limit: Int, _ produce: (UnsafeMutableRawPointer, Int) -> Int

@@ -72,6 +72,19 @@ public struct RegionBuffer: ~Copyable {
         count += DecimalText.write(value, to: base + count)
     }
 
+    /// Overwrites the bytes at `offset`, which must be there, with an integer's big-endian ones.
+    public mutating func patch<T: FixedWidthInteger>(big value: T, at offset: Int) {
+        precondition(offset >= 0 && count - offset >= MemoryLayout<T>.size)
+        base?.storeBytes(of: value.bigEndian, toByteOffset: offset, as: T.self)
+    }
+
+    /// Writes everything to a file, in as many calls as it takes.
+    public func writeAll(to descriptor: Int32) throws(SystemError) {
+        guard let base, count > 0 else { return }
+        let result = cp_write_all(descriptor, base, count)
+        guard result == 0 else { throw SystemError(result: result) }
+    }
+
     /// Forgets the content. A region larger than `keeping` bytes is given back to the system.
     public mutating func clear(keeping limit: Int = .max) {
         count = 0

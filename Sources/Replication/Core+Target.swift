@@ -46,9 +46,11 @@ extension Core {
         }
         guard held.count > 0 else { return }
         while releasePlace < held.places.upperBound {
-            if let (entry, key) = held.entry(at: releasePlace) {
+            if let (entry, database, key) = held.entry(at: releasePlace) {
                 do throws(DecodeError) {
-                    guard try journalWriter.release(entry, key, to: target) else { return }
+                    guard try journalWriter.release(
+                        entry, database: database, key, to: target)
+                    else { return }
                 } catch {
                     fail(.interrupted, "no memory to set the expiry of \(key.printable())")
                     return

@@ -207,12 +207,12 @@ extension JournalWriter {
 
     /// Sets the true expiry of a key that was kept alive.
     func release(
-        _ entry: HeldExpiries.Held, _ key: ByteView, to target: TargetConnection
+        _ entry: HeldExpiries.Held, database: Int, _ key: ByteView, to target: TargetConnection
     ) throws(DecodeError) -> Bool {
         let script = ByteView(HeldExpiries.releaseScript)
         let bytes = script.count + key.count + TargetConnection.argumentBytes(20) * 6
         guard
-            try target.begin(flow: 0, database: entry.database, bytes: bytes)
+            try target.begin(flow: 0, database: database, bytes: bytes)
         else { return false }
         target.header(arguments: 6)
         target.argument("EVAL")
@@ -221,7 +221,7 @@ extension JournalWriter {
         target.argument(key)
         target.argument(decimal: entry.heldExpiry)
         target.argument(decimal: entry.trueExpiry)
-        target.end(.expiry, flow: 0, database: entry.database, nextLSN: 0)
+        target.end(.expiry, flow: 0, database: database, nextLSN: 0)
         return true
     }
 

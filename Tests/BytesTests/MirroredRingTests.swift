@@ -86,10 +86,6 @@ import Testing
             let kept = Int.random(in: 0...model.count, using: &generator)
             ring.truncate(to: ring.head + kept)
             model.removeLast(model.count - kept)
-        case 8 where !model.isEmpty:
-            let index = Int.random(in: 0..<model.count, using: &generator)
-            ring.patch(at: ring.head + index, byte: 0xee)
-            model[index] = 0xee
         default:
             ring.clear()
             model = []

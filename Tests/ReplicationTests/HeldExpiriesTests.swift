@@ -73,7 +73,7 @@ import Testing
     private func all(_ held: borrowing HeldExpiries) -> [(key: String, trueExpiry: Int64)] {
         var entries: [(key: String, trueExpiry: Int64)] = []
         for place in held.places {
-            if let (entry, key) = held.entry(at: place) {
+            if let (entry, _, key) = held.entry(at: place) {
                 entries.append((key.printable(), entry.trueExpiry))
             }
         }

@@ -19,6 +19,15 @@ long long cp_read(int fd, void *_Nonnull to, size_t count);
 // Sends without SIGPIPE; a closed peer is -EPIPE.
 long long cp_send(int fd, const void *_Nonnull from, size_t count);
 
+// Writes all bytes to a file, in as many calls as it takes: 0 or -errno.
+int cp_write_all(int fd, const void *_Nonnull from, size_t count);
+
+// Creates or empties a file and opens it for appending.
+int cp_create_file(const char *_Nonnull path);
+
+// Waits until a file's bytes are on its device.
+int cp_sync_data(int fd);
+
 int cp_close(int fd);
 
 int cp_shutdown_write(int fd);

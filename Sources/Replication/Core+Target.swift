@@ -48,8 +48,9 @@ extension Core {
         while releasePlace < held.places.upperBound {
             if let (entry, database, key) = held.entry(at: releasePlace) {
                 do throws(DecodeError) {
-                    guard try journalWriter.release(
-                        entry, database: database, key, to: target)
+                    guard
+                        try journalWriter.release(
+                            entry, database: database, key, to: target)
                     else { return }
                 } catch {
                     fail(.interrupted, "no memory to set the expiry of \(key.printable())")

@@ -6,19 +6,11 @@ import Testing
 /// The emulated master's journal for the commands of the catalogue is what the real master's was,
 /// entry by entry.
 @Suite struct EmulatedCatalogueTests {
-    /// An entry that differs from the recorded one, and why that is right.
-    struct Difference {
-        /// The recorded entry's text, or its beginning.
-        var recorded: String
-        var reason: String
-    }
-
-    private static let memberOrder =
-        "the order of members in a result is that of the server's hash table"
-
-    static let differences: [String: [Difference]] = [
-        "catalogue": [],
-        "v1.30-catalogue": [],
+    /// Entries whose members are in another order than the recorded ones: results of set operations
+    /// come in the order of Dragonfly's hash table there, in that of their bytes or scores here.
+    static let otherOrder: [String: [String]] = [
+        "catalogue": ["'SADD' 'su'", "'ZADD' 'zu'"],
+        "v1.30-catalogue": ["'SADD' 'sd'", "'SADD' 'su'"],
     ]
 
     @Test(arguments: [("catalogue", EmulatedRelease.newest), ("v1.30-catalogue", .v1_30)])
@@ -30,19 +22,24 @@ import Testing
             CommandScript(recording, .asIssued), release: release, startMilliseconds: start)
         try run.run()
 
-        var found: [String] = []
+        var different: [String] = []
+        var inOtherOrder: [String] = []
         for flow in 0..<2 {
             let actual = run.entries.filter { $0.flow == flow }.map(\.entry)
             #expect(actual.count == recorded[flow].entries.count)
             for (entry, expected) in zip(actual, recorded[flow].entries) {
-                if let difference = expected.difference(from: entry) {
-                    found.append("flow \(flow) \(expected.text.prefix(60)): \(difference)")
+                guard let difference = expected.difference(from: entry) else { continue }
+                let listed = Self.otherOrder[name]?.first { expected.text.hasPrefix($0) }
+                if let listed, expected.hasSameMembers(as: entry) {
+                    inOtherOrder.append(listed)
+                } else {
+                    different.append("flow \(flow) \(expected.text): \(difference)")
                 }
             }
         }
-        print(found.joined(separator: "\n"))
+        #expect(different == [])
+        #expect(inOtherOrder.sorted() == Self.otherOrder[name])
         #expect(run.complaints == [])
-        #expect(found.isEmpty)
     }
 }
 
@@ -130,6 +127,12 @@ extension RecordedJournal.Entry {
             }
         }
         return nil
+    }
+
+    /// Whether another entry has the same words in another order.
+    func hasSameMembers(as other: JournalEntry) -> Bool {
+        let own = words.map { if case .bytes(let bytes) = $0 { quoted(bytes) } else { "" } }
+        return own.sorted() == other.words.map { quoted($0) }.sorted()
     }
 
     /// Times may be some seconds apart, alone or in a stream's id.

@@ -129,6 +129,7 @@ extension CommandExecutor {
         guard reply == .integer(1), source != target else { return reply }
         forgetElements([member], of: call.name(source))
         call.hasSteps = true
+        call.countsFlows = false
         record([text("SREM"), source, member], &call)
         record([text("SADD"), target, member], &call)
         return reply
@@ -141,7 +142,9 @@ extension CommandExecutor {
         guard reply != .integer(0), !reply.isError else { return reply }
         let result = try keyspace.require([text("SMEMBERS"), call.key], database: call.database)
         record([text("DEL"), call.key], &call)
-        record([text("SADD"), call.key] + (result.texts ?? []), &call)
+        // The order of a hash table is nobody's promise; this one is the same in every run.
+        let members = (result.texts ?? []).sorted { $0.lexicographicallyPrecedes($1) }
+        record([text("SADD"), call.key] + members, &call)
         return reply
     }
 
@@ -154,6 +157,7 @@ extension CommandExecutor {
         guard !replies[1].isError else { return replies[1] }
         keyspace.forgetDetails(call.name)
         call.hasSteps = true
+        call.countsFlows = false
         if replies[1] == .integer(0), replies[0] == .integer(1) {
             record([text("DEL"), call.key], &call)
         }
@@ -243,6 +247,7 @@ extension CommandExecutor {
         guard !replies[1].isError else { return replies[1] }
         keyspace.forgetDetails(call.name(target))
         call.hasSteps = true
+        call.countsFlows = false
         if replies[1] != .integer(0) {
             try recordSortedSet(target, &call)
         } else if replies[0] == .integer(1) {

@@ -12,7 +12,7 @@ extension CommandExecutor {
     func record(_ words: [[UInt8]], _ call: inout CommandCall, flow: Int) {
         var entry = JournalEntry(database: call.database, words: words)
         entry.transaction = transaction(&call)
-        entry.shardCount = release.number >= 1038 ? 1 : max(call.flows.count, 1)
+        if release.number < 1038, call.countsFlows { entry.shardCount = max(call.flows.count, 1) }
         if block != nil {
             block?.flows.insert(flow)
             if release.number <= 1020 { entry.operation = .multiCommand }

@@ -148,15 +148,12 @@ extension CommandExecutor {
             throw EmulationError(description: "the emulated key \(quoted(key)) has vanished")
         }
         var words = [
-            text("RESTORE"), key, decimal(stored.expiryMilliseconds), try dump(stored),
+            text("RESTORE"), key, decimal(stored.expiryMilliseconds), try encoder.dump(stored),
             text("REPLACE"), text("ABSTTL"),
         ]
         if stored.isSticky { words.append(text("STICK")) }
         record(words, &call)
     }
-
-    /// What this release's DUMP answers for a key.
-    func dump(_ key: StoredKey) throws(EmulationError) -> [UInt8] { key.dump }
 
     /// Recorded even when nothing was moved.
     func move(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {

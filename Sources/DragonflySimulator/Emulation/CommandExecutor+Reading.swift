@@ -10,7 +10,7 @@ extension CommandExecutor {
             return try keyspace.read(words, database: call.database)
         case .dump:
             guard let stored = try keyspace.stored(call.name) else { return .null }
-            return .bulk(try dump(stored))
+            return .bulk(try encoder.dump(stored))
         case .type:
             if let type = keyspace.foreignKeys[call.name] { return .simple(text(type.rawValue)) }
             return try keyspace.read(call.words, database: call.database)

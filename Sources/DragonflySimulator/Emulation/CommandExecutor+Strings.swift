@@ -255,6 +255,7 @@ extension CommandExecutor {
         guard !reply.isError else { return reply }
         keepOnlyStickiness(call.name)
         call.hasSteps = true
+        call.countsFlows = false
         if reply == .integer(0) {
             keyspace.forgetDetails(call.name)
             record([text("DEL"), target], &call)
@@ -280,6 +281,7 @@ extension CommandExecutor {
         _ = try keyspace.require(words, database: call.database)
         keepOnlyStickiness(call.name)
         call.hasSteps = true
+        call.countsFlows = false
         for flow in call.flows { record(words, &call, flow: flow) }
         let ghostFlows = call.flows.filter { $0 != flow(of: target) }
         if !ghostFlows.isEmpty, var ghost = try keyspace.stored(call.name) {

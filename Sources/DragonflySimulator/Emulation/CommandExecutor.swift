@@ -18,7 +18,8 @@ final class CommandExecutor {
     let keyspace: Keyspace
     let release: EmulatedRelease
     let flowCount: Int
-    let encoder: EntryEncoder
+    /// For the payloads of DUMP and of RESTORE entries.
+    var encoder: EntryEncoder
     /// Called with the keys that a command is about to change, before it does.
     var willChange: ([KeyName]) throws(EmulationError) -> Void = { (_) throws(EmulationError) in }
     /// Called before all keys of a database, or of all databases (nil), are deleted at once.
@@ -149,6 +150,9 @@ struct CommandCall {
     /// True for what takes several steps: it has a transaction id even on a single shard
     /// (protocol.md 5.5).
     var hasSteps = false
+    /// False for what records its result in other words, which counts one shard (recorded:
+    /// v1.30-catalogue, SUNIONSTORE).
+    var countsFlows = true
     /// Its transaction id, once it has one.
     var transaction: UInt64?
 

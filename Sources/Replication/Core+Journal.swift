@@ -99,10 +99,7 @@ extension Core {
         if match.rule == .flushAll || match.rule == .flushDatabase {
             return try flush(record, isInSnapshot: isInSnapshot, flow)
         }
-        if repairs.openCount > 0, isHeldBack(record, match, flow) {
-            flow.progress.journal.repaired += 1
-            return .done
-        }
+        if repairs.openCount > 0 { watchRepairs(record, match, flow) }
         let context = RecordContext(
             flow: flow.index, nextLSN: isInSnapshot ? 0 : record.lsn + 1,
             isInSnapshot: isInSnapshot, unixMilliseconds: cp_unix_milliseconds())

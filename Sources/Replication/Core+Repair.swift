@@ -168,29 +168,25 @@ extension Core {
 
     // MARK: Records of keys under repair
 
-    /// What to do with a record that may name keys under repair. True if it is dropped.
-    func isHeldBack(
-        _ record: JournalRecord, _ match: JournalRules.Match, _ flow: Flow
-    ) -> Bool {
-        var keys = 0
-        var held = 0
-        var dependsOnHeld = false
+    /// Tells the list of a record. What it does to a key under repair is of no matter, but what it
+    /// makes of such a key for another one is: that one is read again, too.
+    func watchRepairs(_ record: JournalRecord, _ match: JournalRules.Match, _ flow: Flow) {
+        var dependsOnRepair = false
         journalWriter.forEachKey(of: record, match) { database, key, use in
-            keys += 1
-            guard repairs.touch(database: database, key: key, lsn: record.lsn) else { return }
-            held += 1
-            if use != .replaced { dependsOnHeld = true }
+            if repairs.touch(database: database, key: key, lsn: record.lsn), use != .replaced {
+                dependsOnRepair = true
+            }
         }
-        guard held > 0 else { return false }
-        if keys == 1 { return true }
-        // Keys that are merely replaced may be: what is read overwrites them again.
-        guard dependsOnHeld else { return false }
-        markForRepair(record, match, flow, "it depends on a key under repair")
-        // New marks must know of this record, too.
+        guard dependsOnRepair else { return }
         journalWriter.forEachKey(of: record, match) { database, key, use in
-            if use != .read { _ = repairs.touch(database: database, key: key, lsn: record.lsn) }
+            guard use != .read, !repairs.touch(database: database, key: key, lsn: record.lsn) else {
+                return
+            }
+            markForRepair(
+                database: database, key: key, flow: flow.index,
+                command: record.arguments.first?.printable(limit: 32) ?? "",
+                reason: "it was made of a key under repair")
         }
-        return true
     }
 
     // MARK: Turns

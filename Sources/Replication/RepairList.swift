@@ -43,7 +43,7 @@ struct Repair {
     var attempts = 0
     /// Not read again before this time, monotonic milliseconds.
     var notBefore: Int64 = 0
-    /// LSN of the last record of the key that was dropped; 0 for none outside the snapshot.
+    /// LSN of the last record of the key since the mark; 0 for none outside the snapshot.
     var lastTouched: UInt64 = 0
     /// The window of the reading (see `KeyReading`).
     var before: UInt64 = 0
@@ -58,10 +58,11 @@ struct Repair {
 /// Keys whose value must be read from the source again, because a record lost information or was
 /// refused (protocol.md 6.8, 6.9).
 ///
-/// From the mark on, records of the key are dropped. Its value is read between two looks at the LSN
-/// of its shard, `before` and `after`: it holds every record below `before` and none from `after` on.
-/// When the flow comes to `after` and no record of the key lay in between, the value is written, and
-/// the records that follow are applied to it. Otherwise it is read again.
+/// A key's value is read between two looks at the LSN of its shard, `before` and `after`: it holds
+/// every record below `before` and none from `after` on. When the flow comes to `after`, and no record
+/// of the key lay in between, the value is written, and the records that follow are applied to it.
+/// Otherwise it is read again. Records that come sooner are applied as ever: what they make of the key
+/// is written over, and is the best there is if the key cannot be read.
 struct RepairList: ~Copyable {
     /// Keys under repair at once; the table's places follow from it.
     static let keysLimit = 3 << 16
@@ -126,8 +127,8 @@ struct RepairList: ~Copyable {
         return true
     }
 
-    /// A record of a key comes, with its LSN (0 inside the snapshot). True if the record is to be
-    /// dropped: the value that will be read holds it, or is read again because of it.
+    /// A record of a key comes, with its LSN (0 inside the snapshot). True if the value to be written
+    /// will hold what it did.
     mutating func touch(database: Int, key: ByteView, lsn: UInt64) -> Bool {
         guard let place = table.find(database, key) else { return false }
         return touch(Int(table[place]), lsn: lsn)

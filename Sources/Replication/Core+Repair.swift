@@ -35,6 +35,23 @@ extension Core {
         }
     }
 
+    /// What an earlier run left open, if this one goes on where that ended.
+    func takeOpenRepairs() {
+        guard repairLog != nil else { return }
+        do throws(SystemError) {
+            guard let left = try repairLog?.takeOpen(), settings.position != nil else { return }
+            for open in left {
+                open.key.withByteView {
+                    markForRepair(
+                        database: open.database, key: $0, flow: open.flow, command: "",
+                        reason: open.reason)
+                }
+            }
+        } catch {
+            failLog(error)
+        }
+    }
+
     /// Every key that a record writes is to be read again.
     func markForRepair(
         _ record: JournalRecord, _ match: JournalRules.Match, _ flow: Flow, _ reason: String
@@ -153,6 +170,15 @@ extension Core {
         guard repairLog != nil else { return }
         do throws(SystemError) {
             try body(&repairLog!)
+        } catch {
+            failLog(error)
+        }
+    }
+
+    func openRepairLog() {
+        guard let directory = settings.stateDirectory else { return }
+        do throws(SystemError) {
+            repairLog = try RepairLog(directory: directory)
         } catch {
             failLog(error)
         }

@@ -137,6 +137,7 @@ extension Core {
     private func openFlows(_ all: [FlowSettings]) {
         placement = ShardPlacement(flowCount: all.count)
         groups.watch(control.release)
+        takeOpenRepairs()
         for flowSettings in all {
             do throws(SystemError) {
                 let socket = try Socket(

@@ -154,9 +154,6 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         held = try HeldExpiries()
         groups = try StreamGroups()
         repairs = try RepairList()
-        if let directory = settings.stateDirectory {
-            repairLog = try RepairLog(directory: directory)
-        }
         try reactor.add(socket)
         targetHeardAt = reactor.now
     }
@@ -167,6 +164,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
 
     func runCore() {
         reactor.setTimer(Timer.tick, after: tickNanoseconds)
+        openRepairLog()
         do throws(SystemError) {
             try reactor.run(self)
         } catch {

@@ -29,7 +29,8 @@ public struct EntryWriter: ~Copyable {
     static let chunkElements = 512
     static let chunkBytes = 64 << 10
 
-    let version: TargetVersion
+    /// What the target is.
+    public let version: TargetVersion
     private let method: Method
     private var check: ContainerCheck
     private var rewritten: RegionBuffer
@@ -42,7 +43,7 @@ public struct EntryWriter: ~Copyable {
         // All first: a struct that owns memory cannot be left half made.
         let check = try ContainerCheck()
         let rewritten = try RegionBuffer(capacity: 64 << 10)
-        let collections = try CollectionBuilder()
+        let collections = try CollectionBuilder(knowsFieldExpiry: version.knowsFieldExpiry)
         let streams = try StreamBuilder(knowsEntriesRead: version.knowsEntriesRead)
         self.version = version
         self.method = method

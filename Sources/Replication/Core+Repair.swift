@@ -49,19 +49,15 @@ extension Core {
         }
     }
 
-    /// Every key that a record writes is to be read again.
-    func markForRepair(
-        _ record: JournalRecord, _ match: JournalRules.Match, _ flow: Flow, _ reason: String
-    ) {
+    /// The keys that the journal writer named for a record are to be read again.
+    func markForRepair(_ record: JournalRecord, _ flow: Flow, _ reason: String) {
         let command = record.arguments.first?.printable(limit: 32) ?? ""
-        var isNamed = false
-        journalWriter.forEachKey(of: record, match) { database, key, use in
-            guard use != .read else { return }
-            isNamed = true
+        for named in journalWriter.repairKeys {
             markForRepair(
-                database: database, key: key, flow: flow.index, command: command, reason: reason)
+                database: named.database, key: named.key, flow: flow.index, command: command,
+                reason: reason)
         }
-        if !isNamed {
+        if journalWriter.repairKeys.isEmpty {
             nameForRepair(record.database, ByteView(), command, reason, "no key is known")
         }
     }
@@ -293,6 +289,9 @@ extension Core {
             held.cancel(database: repair.database, key: key)
         } else {
             expiry = held.adjust(expiry, database: repair.database, key: key, now: now)
+        }
+        if value.type.hasElementExpiries {
+            journalWriter.noteElementExpiries(database: repair.database, key: key)
         }
         let entry = SnapshotEntry(
             database: repair.database, type: value.type, key: key, expiryMilliseconds: expiry,

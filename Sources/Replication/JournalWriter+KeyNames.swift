@@ -36,15 +36,9 @@ extension JournalWriter {
             }
         case .sort:
             guard let key = arguments.next() else { return }
-            guard let store = storePosition(record) else {
-                // Cut off per shard: this may be the destination.
-                body(database, key, .changed)
-                return
-            }
+            let options = sortOptions(record)
             body(database, key, .read)
-            if let destination = argument(record, store + 1) {
-                body(database, destination, .replaced)
-            }
+            if let destination = options.destination { body(database, destination, .replaced) }
         case .aggregateStore, .rangeStore:
             if let destination = arguments.next() { body(database, destination, .replaced) }
             guard match.rule == .aggregateStore else {
@@ -61,7 +55,16 @@ extension JournalWriter {
                 body(database, key, .replaced)
                 _ = arguments.next()
             }
-        case .pass where JournalWriter.movesAnElement(name):
+        case .geoStore:
+            if let key = arguments.next() { body(database, key, .read) }
+            if let destination = geoDestination(record) { body(database, destination, .replaced) }
+        case .multiPop:
+            var count = arguments.next()?.parseInteger() ?? 0
+            while count > 0, let key = arguments.next() {
+                body(database, key, .changed)
+                count -= 1
+            }
+        case .pass where JournalWriter.movesAnElement(name), .setMove:
             if let key = arguments.next() { body(database, key, .changed) }
             if let key = arguments.next() { body(database, key, .changed) }
         default:
@@ -71,6 +74,5 @@ extension JournalWriter {
 
     private static func movesAnElement(_ name: ByteView) -> Bool {
         name.equalsIgnoringCase("LMOVE") || name.equalsIgnoringCase("RPOPLPUSH")
-            || name.equalsIgnoringCase("SMOVE")
     }
 }

@@ -102,6 +102,8 @@ extension Core {
             }
         case .part, .discard:
             break
+        case .repair:
+            settleRepair(reply)
         case .auxiliaryScript:
             if !reply.reply.hasError { totals.scriptsLoaded += 1 }
         case .expiry:
@@ -132,8 +134,12 @@ extension Core {
         let isOwn = Int(reply.command.flow) == flow.index
         flow.settle(nextLSN: isOwn ? reply.command.nextLSN : 0)
         if reply.recordFailed {
-            flow.progress.journal.failed += 1
-            if isOwn { nameFailure(reply) }
+            if reply.command.kind == .journal, markRefused(reply, flow) {
+                flow.progress.journal.repaired += 1
+            } else {
+                flow.progress.journal.failed += 1
+                if isOwn { nameFailure(reply) }
+            }
         } else {
             flow.progress.journal.applied += 1
         }

@@ -7,21 +7,21 @@ extension CommandExecutor {
         case .readHyperLogLog:
             // For a single key Redis would keep the result inside the value.
             let words = call.keys.count == 1 ? call.words + [call.key] : call.words
-            return try keyspace.read(words, database: call.database)
+            return try keyspace.call(words, database: call.database)
         case .dump:
             guard let stored = try keyspace.stored(call.name) else { return .null }
             return .bulk(try encoder.dump(stored))
         case .type:
             if let type = keyspace.foreignKeys[call.name] { return .simple(text(type.rawValue)) }
-            return try keyspace.read(call.words, database: call.database)
+            return try keyspace.call(call.words, database: call.database)
         case .exists:
-            let reply = try keyspace.read(call.words, database: call.database)
+            let reply = try keyspace.call(call.words, database: call.database)
             guard case .integer(let count) = reply else { return reply }
             let foreign = call.keys.filter { keyspace.foreignKeys[call.name($0)] != nil }
             return .integer(count + Int64(foreign.count))
         case .fieldTimeToLive: return try fieldTimeToLive(call)
         default:
-            return try keyspace.read(withoutBlocking(call.words), database: call.database)
+            return try keyspace.call(withoutBlocking(call.words), database: call.database)
         }
     }
 
@@ -33,7 +33,7 @@ extension CommandExecutor {
     }
 
     private func readTime(_ call: CommandCall) throws(EmulationError) -> TargetReply {
-        let reply = try keyspace.read(call.words, database: call.database)
+        let reply = try keyspace.call(call.words, database: call.database)
         guard let moment = keyspace.details[call.name]?.expiryMilliseconds, moment != 0,
             case .integer(let time) = reply, time >= 0
         else { return reply }

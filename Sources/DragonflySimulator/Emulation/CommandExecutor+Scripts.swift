@@ -13,6 +13,9 @@ extension CommandExecutor {
         guard let script = ScriptText(body, keys: call.keys, arguments: Array(arguments)) else {
             return .error(text("ERR the emulated master runs sequences of redis.call only"))
         }
+        if call.words[0] == text("EVAL"), !keyspace.scripts.contains(body) {
+            _ = try load(body, database: call.database)
+        }
         if block != nil { return try run(script, database: call.database) }
         openBlock(script.commands)
         let reply = try run(script, database: call.database)
@@ -43,11 +46,19 @@ extension CommandExecutor {
             }
             return .syntaxError
         }
-        let reply = try keyspace.call(call.words, database: call.database)
-        guard let digest = reply.bytes else { return reply }
-        scriptBodies[digest] = call.words[2]
-        keyspace.addScript(call.words[2])
+        let reply = try load(call.words[2], database: call.database)
+        if reply.isError { return reply }
         record(call.words, &call, flow: Self.scriptFlow)
+        return reply
+    }
+
+    /// Keeps a script; the reply is its digest.
+    private func load(_ body: [UInt8], database: Int) throws(EmulationError) -> TargetReply {
+        let reply = try keyspace.call(
+            [text("SCRIPT"), text("LOAD"), body], database: database)
+        guard let digest = reply.bytes else { return reply }
+        scriptBodies[digest] = body
+        keyspace.addScript(body)
         return reply
     }
 }

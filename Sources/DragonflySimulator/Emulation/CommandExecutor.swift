@@ -105,24 +105,62 @@ final class CommandExecutor {
 
     // MARK: - One command
 
-    /// Executes a command of a client, a block or a script, and records it.
-    func run(_ words: [[UInt8]], database: Int) throws(EmulationError) -> TargetReply {
-        guard let name = words.first else { return .error(text("ERR empty command")) }
+    /// Why Dragonfly refuses a command before it runs (its name or the number of its words); nil if
+    /// it does not. MULTI asks this when it queues one.
+    func refusal(of words: [[UInt8]]) -> TargetReply? {
+        switch parse(words, database: 0) {
+        case .refused(let reply): reply
+        case .call: nil
+        }
+    }
+
+    /// The flows of a command's keys, ascending; all flows for one that concerns every shard, none
+    /// for one that is refused.
+    func flows(of words: [[UInt8]]) -> [Int] {
+        guard case .call(let call) = parse(words, database: 0) else { return [] }
+        if case .flush = call.rule.behaviour { return Array(0..<flowCount) }
+        return call.flows
+    }
+
+    /// Whether a command may write; false for one that is refused.
+    func isWriting(_ words: [[UInt8]]) -> Bool {
+        guard case .call(let call) = parse(words, database: 0) else { return false }
+        return !call.rule.behaviour.isRead
+    }
+
+    private enum Parsed {
+        case call(CommandCall)
+        case refused(TargetReply)
+    }
+
+    private func parse(_ words: [[UInt8]], database: Int) -> Parsed {
+        guard let name = words.first else { return .refused(.error(text("ERR empty command"))) }
         guard let rule = CommandRule.find(name), rule.since <= release.number else {
             let shown = name.map(asciiUppercased)
-            return .error(text("ERR unknown command `") + shown + text("`"))
+            return .refused(.error(text("ERR unknown command `") + shown + text("`")))
         }
         guard words.count >= rule.minimumWords, let positions = rule.positions(words) else {
             let shown = String(decoding: name, as: UTF8.self).lowercased()
-            return .error(text("ERR wrong number of arguments for '\(shown)' command"))
+            return .refused(
+                .error(text("ERR wrong number of arguments for '\(shown)' command")))
         }
         var call = CommandCall(
             words: words, rule: rule, database: database, keyPositions: positions)
         call.words[0] = rule.name
-        call.flows = Set(positions.map { flow(of: words[$0]) }).sorted()
-        removedElements = nil
-        if rule.behaviour.isRead { return try read(call) }
-        return try write(&call)
+        call.flows =
+            positions.count == 1
+            ? [flow(of: words[positions[0]])] : Set(positions.map { flow(of: words[$0]) }).sorted()
+        return .call(call)
+    }
+
+    /// Executes a command of a client, a block or a script, and records it.
+    func run(_ words: [[UInt8]], database: Int) throws(EmulationError) -> TargetReply {
+        switch parse(words, database: database) {
+        case .refused(let reply): return reply
+        case .call(var call):
+            removedElements = nil
+            return call.rule.behaviour.isRead ? try read(call) : try write(&call)
+        }
     }
 
     /// A transaction id for a command or block that does not run on one shard alone.

@@ -36,6 +36,8 @@ struct ExpiryQueue {
 
     var first: Entry? { entries.first }
 
+    var count: Int { entries.count }
+
     mutating func insert(_ name: KeyName, _ expiryMilliseconds: Int64) {
         entries.append(Entry(expiryMilliseconds: expiryMilliseconds, name: name))
         var index = entries.count - 1

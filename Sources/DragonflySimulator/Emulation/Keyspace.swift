@@ -146,8 +146,8 @@ final class Keyspace {
         }
     }
 
-    /// Runs a reading command of a client. Its reply has the times as they are on the server: the
-    /// true ones of TTL and its like come from `CommandExecutor`.
+    /// Runs a reading command; times in its reply are the server's. Clients' commands go to
+    /// `CommandExecutor`, which answers the true ones.
     func read(_ words: [[UInt8]], database: Int) throws(EmulationError) -> TargetReply {
         try call(words, database: database)
     }
@@ -166,6 +166,14 @@ final class Keyspace {
             expiryQueue.insert(name, new.expiryMilliseconds)
         }
         details[name] = new
+        if expiryQueue.count > 2 * details.count + 1024 { dropOutdatedExpiries() }
+    }
+
+    private func dropOutdatedExpiries() {
+        expiryQueue.removeAll()
+        for (name, known) in details where known.expiryMilliseconds != 0 {
+            expiryQueue.insert(name, known.expiryMilliseconds)
+        }
     }
 
     func changeDetails(_ name: KeyName, _ change: (inout KeyDetails) -> Void) {

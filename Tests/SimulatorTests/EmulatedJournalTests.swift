@@ -119,6 +119,33 @@ import Testing
         #expect(try run.reply("RENAME \(c) \(c)") == "OK")
     }
 
+    @Test(arguments: [(EmulatedRelease.v1_20, UInt8(15)), (.v1_30, 21), (.newest, 21)])
+    func renamedStreamsHaveTheReleasesPayload(_ release: EmulatedRelease, _ type: UInt8) throws {
+        let run = try EmulatedRun(release)
+        let (a, b) = (run.key("a", on: 0), run.key("b", on: 1))
+        try run.prepare("XADD \(a) 1-1 f v", "XGROUP CREATE \(a) g 0")
+        let entries = try run.run("RENAME \(a) \(b)").entries
+        #expect(entries.map { $0.entry.words[0] } == [text("DEL"), text("RESTORE")])
+        #expect(entries[1].entry.words[3].first == type)
+        #expect(entries[1].entry.words[3].suffix(10).prefix(2) == [9, 0])
+        #expect(try run.reply("XLEN \(b)") == "1")
+        // What a client's DUMP answers is the same.
+        #expect(try run.run("DUMP \(b)").reply.bytes == entries[1].entry.words[3])
+    }
+
+    @Test func equalSeedsChooseEqualMembers() throws {
+        func popped(seed: UInt64) throws -> [String] {
+            let keyspace = try Keyspace()
+            let executor = CommandExecutor(
+                keyspace: keyspace, release: .newest, flowCount: 1, seed: seed)
+            let members = (0..<200).map { "m\($0)" }.joined(separator: " ")
+            _ = try executor.execute(EmulatedRun.words("SADD s \(members)"), database: 0)
+            return try executor.execute(EmulatedRun.words("SPOP s 20"), database: 0).lines
+        }
+        #expect(try popped(seed: 1) == popped(seed: 1))
+        #expect(try popped(seed: 1) != popped(seed: 2))
+    }
+
     @Test func copyIsRestore() throws {
         let run = try EmulatedRun(flows: 1)
         try run.prepare("SET a 3 PX 1000")

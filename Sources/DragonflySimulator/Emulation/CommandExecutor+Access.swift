@@ -44,12 +44,13 @@ extension CommandExecutor {
         recordDeletion(name)
     }
 
-    /// Runs a command on the server. Keys of the call that are gone afterwards, because it took their
-    /// last element, are forgotten.
+    /// Runs a command on the server. Keys of the call that are gone afterwards, because it took
+    /// their last element, are forgotten.
     func perform(_ words: [[UInt8]], _ call: CommandCall) throws(EmulationError) -> TargetReply {
         try perform([words], call)[0]
     }
 
+    /// The same for several commands; a reply for each.
     func perform(
         _ commands: [[[UInt8]]], _ call: CommandCall
     ) throws(EmulationError) -> [TargetReply] {
@@ -75,6 +76,7 @@ extension CommandExecutor {
         return isOneGone
     }
 
+    /// Whether a key is there.
     func exists(_ key: [UInt8], _ call: CommandCall) throws(EmulationError) -> Bool {
         try keyspace.require([text("EXISTS"), key], database: call.database) == .integer(1)
     }
@@ -95,6 +97,7 @@ extension CommandExecutor {
 }
 
 extension TargetReply {
+    /// What Dragonfly answers often.
     static let ok = TargetReply.simple(text("OK"))
     static let syntaxError = TargetReply.error(text("ERR syntax error"))
     static let notInteger = TargetReply.error(
@@ -102,10 +105,12 @@ extension TargetReply {
     static let wrongType = TargetReply.error(
         text("WRONGTYPE Operation against a key holding the wrong kind of value"))
 
+    /// Whether this is an error reply.
     var isError: Bool {
         if case .error = self { true } else { false }
     }
 
+    /// The elements of an array; nil for anything else.
     var elements: [TargetReply]? {
         if case .array(let elements) = self { elements } else { nil }
     }

@@ -4,8 +4,8 @@ import Bytes
 extension CommandExecutor {
     // MARK: - Lists
 
-    /// LMOVE and its relatives are recorded as a pop and a push; up to v1.33 as LMOVE where both keys
-    /// lie on one shard.
+    /// LMOVE and its relatives are recorded as a pop and a push; up to v1.33 as LMOVE where both
+    /// keys lie on one shard.
     func moveElement(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         let (source, target) = (call.keys[0], call.keys[1])
         let isDirected = call.words[0].contains(UInt8(ascii: "M"))
@@ -27,7 +27,8 @@ extension CommandExecutor {
         return reply
     }
 
-    /// BLPOP, BRPOP, BZPOPMIN, BZPOPMAX: one element of the first key that has one. They do not wait.
+    /// BLPOP, BRPOP, BZPOPMIN, BZPOPMAX: one element of the first key that has one. They do not
+    /// wait.
     func popBlocking(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         let name = text(String(decoding: call.words[0].dropFirst(), as: UTF8.self))
         for key in call.keys {
@@ -100,20 +101,23 @@ extension CommandExecutor {
         let isSingle = call.words.count == 2
         if memberCount == 0 || count == 0 { return isSingle ? .null : .array([]) }
         try announce(call)
+        let all = try keyspace.require([text("SMEMBERS"), call.key], database: call.database)
+        // In an order of their own, so that equal seeds choose equal members.
+        var members = (all.texts ?? []).sorted { $0.lexicographicallyPrecedes($1) }
         if count >= memberCount {
-            let all = try keyspace.require([text("SMEMBERS"), call.key], database: call.database)
             _ = try keyspace.require([text("DEL"), call.key], database: call.database)
             keyspace.forgetDetails(call.name)
             record([text("DEL"), call.key], &call)
-            return isSingle ? .bulk(all.texts?.first ?? []) : all
+            return isSingle ? .bulk(members[0]) : .array(members.map { .bulk($0) })
         }
-        var members = chooseMembers?(call.name, Int(count))
-        if members == nil {
-            members = try keyspace.require(
-                [text("SRANDMEMBER"), call.key, decimal(count)], database: call.database
-            ).texts
+        if let chosen = chooseMembers?(call.name, Int(count)), !chosen.isEmpty {
+            members = chosen
+        } else {
+            for index in 0..<Int(count) {
+                members.swapAt(index, index + Int(random.next() % UInt64(members.count - index)))
+            }
+            members = Array(members.prefix(Int(count)))
         }
-        guard let members else { throw EmulationError(description: "SRANDMEMBER gave no texts") }
         let words = [text("SREM"), call.key] + members
         _ = try keyspace.require(words, database: call.database)
         forgetElements(members, of: call.name)
@@ -121,6 +125,7 @@ extension CommandExecutor {
         return isSingle ? .bulk(members[0]) : .array(members.map { .bulk($0) })
     }
 
+    /// SMOVE is recorded as SREM and SADD.
     func moveMember(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         let (source, target) = (call.keys[0], call.keys[1])
         let member = call.words[3]
@@ -190,8 +195,8 @@ extension CommandExecutor {
         return replies[1]
     }
 
-    /// A number of seconds that an element may live; nil if it is none. Older releases take less than
-    /// 2^26 (recorded: v1.30-catalogue refuses 90000000 and 100000000).
+    /// A number of seconds that an element may live; nil if it is none. Older releases take less
+    /// than 2^26 (recorded: v1.30-catalogue refuses 90000000 and 100000000).
     func elementSeconds(_ word: [UInt8]) -> Int64? {
         let limit: Int64 = release.number < 1040 ? 1 << 26 : 1 << 28
         guard let seconds = word.integer, seconds >= 0, seconds < limit else { return nil }
@@ -200,8 +205,8 @@ extension CommandExecutor {
 
     // MARK: - Sorted sets
 
-    /// ZUNIONSTORE, ZRANGESTORE and their like: DEL and ZADD of the result. Up to v1.33 as they are,
-    /// or each shard's keys and nothing else (6.8).
+    /// ZUNIONSTORE, ZRANGESTORE and their like: DEL and ZADD of the result. Up to v1.33 as they
+    /// are, or each shard's keys and nothing else (6.8).
     func storeSortedSet(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         if release.number <= 1033 {
             try announce(call, [call.key])
@@ -236,6 +241,7 @@ extension CommandExecutor {
         record(words, &call)
     }
 
+    /// GEORADIUS and GEORADIUSBYMEMBER with STORE or STOREDIST: DEL and ZADD of the result.
     func geoRadius(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         guard call.keys.count == 2 else {
             return try keyspace.call(call.words, database: call.database)

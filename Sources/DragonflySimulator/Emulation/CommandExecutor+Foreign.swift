@@ -1,6 +1,7 @@
-/// JSON and probabilistic types: a Redis cannot hold them, so only the names of their keys are kept.
-/// Their journal entries are those of a Dragonfly, their replies are not.
+/// JSON and probabilistic types: a Redis cannot hold them, so only the names of their keys are
+/// kept. Their journal entries are those of a Dragonfly, their replies are not.
 extension CommandExecutor {
+    /// Executes a command of such a type: makes its keys known, or forgets them, and records it.
     func foreign(
         _ call: inout CommandCall, _ type: Keyspace.ForeignType
     ) throws(EmulationError) -> TargetReply {

@@ -11,6 +11,7 @@ extension CommandExecutor {
         return reply
     }
 
+    /// HINCRBYFLOAT, in double precision.
     func incrementFieldFloat(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         let field = call.words[2]
         let old = try keyspace.call([text("HGET"), call.key, field], database: call.database)
@@ -232,7 +233,8 @@ extension CommandExecutor {
         return .array(replies)
     }
 
-    /// HGETEX key [EX s|PX ms|EXAT s|PXAT ms|PERSIST] FIELDS n field...: recorded even without options.
+    /// HGETEX key [EX s|PX ms|EXAT s|PXAT ms|PERSIST] FIELDS n field...: recorded even without
+    /// options.
     func getFieldsWithExpiry(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         guard let options = FieldOptions(call.words, step: 1),
             options.condition == nil || options.condition == "PERSIST", !options.keepsExpiry

@@ -34,8 +34,8 @@ extension CommandExecutor {
         return transaction
     }
 
-    /// Records a call as it is, or each shard's slice of it: the keys of that shard with their values
-    /// and nothing else (6.1). What is not repeated for each key is lost in slices (6.8).
+    /// Records a call as it is, or each shard's slice of it: the keys of that shard with their
+    /// values and nothing else (6.1). What is not repeated for each key is lost in slices (6.8).
     func recordSlices(_ call: inout CommandCall) {
         if call.flows.count <= 1 {
             record(call.words, &call, flow: call.flows.first ?? 0)
@@ -61,8 +61,8 @@ extension CommandExecutor {
 
     // MARK: - Blocks
 
-    /// Begins a MULTI block or a script with these commands. It has a transaction id if its keys lie
-    /// on several shards, and up to v1.20, which brackets blocks, in any case (5.6).
+    /// Begins a MULTI block or a script with these commands. It has a transaction id if its keys
+    /// lie on several shards, and up to v1.20, which brackets blocks, in any case (5.6).
     func openBlock(_ commands: [[[UInt8]]]) {
         var flows: Set<Int> = []
         for words in commands {

@@ -1,6 +1,7 @@
 /// Commands of keys of any type (protocol.md 6.4).
 extension CommandExecutor {
-    /// Up to v1.39 recorded with all keys and the name as issued, then as DEL of those that existed.
+    /// Up to v1.39 recorded with all keys and the name as issued, then as DEL of those that
+    /// existed.
     func delete(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         let keys = call.keys
         try announce(call)
@@ -57,6 +58,7 @@ extension CommandExecutor {
 
     // MARK: - Expiry
 
+    /// EXPIRE and its like are recorded as PEXPIREAT, or DEL if the time has passed.
     func expire(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         let name = String(decoding: call.words[0], as: UTF8.self)
         guard let number = call.words[2].integer else { return .notInteger }
@@ -125,6 +127,7 @@ extension CommandExecutor {
         return reply
     }
 
+    /// COPY is recorded as RESTORE.
     func copy(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         let (source, target) = (call.keys[0], call.keys[1])
         guard call.words.count == 3 || (call.words.count == 4 && call.words[3].isWord("REPLACE"))
@@ -210,6 +213,7 @@ extension CommandExecutor {
 
     // MARK: - Others
 
+    /// STICK: the reply is how many keys have become sticky.
     func stick(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         let keys = call.keys
         try announce(call)
@@ -226,6 +230,7 @@ extension CommandExecutor {
         return .integer(Int64(count))
     }
 
+    /// SHRINK changes no data.
     func shrink(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         guard try exists(call.key, call) else { return .integer(0) }
         recordSlices(&call)

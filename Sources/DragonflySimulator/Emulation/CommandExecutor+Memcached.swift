@@ -11,8 +11,8 @@ enum MemcachedCommand {
 }
 
 extension CommandExecutor {
-    /// Executes a command of a memcached client in database 0. The reply is the number of `incr` and
-    /// `decr`, null for a missing key, else OK.
+    /// Executes a command of a memcached client in database 0. The reply is the number of `incr`
+    /// and `decr`, null for a missing key, else OK.
     func execute(memcached command: MemcachedCommand) throws(EmulationError) -> Execution {
         begin()
         let reply: TargetReply

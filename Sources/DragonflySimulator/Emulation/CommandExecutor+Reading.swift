@@ -1,5 +1,6 @@
 /// Reading commands: the server answers, with the times that a Dragonfly knows.
 extension CommandExecutor {
+    /// Executes a reading command. It may write entries: of keys that it finds expired.
     func read(_ call: CommandCall) throws(EmulationError) -> TargetReply {
         try access(call)
         switch call.rule.behaviour {

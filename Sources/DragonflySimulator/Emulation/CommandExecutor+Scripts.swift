@@ -1,6 +1,7 @@
-/// Scripts: sequences of `redis.call` with keys, arguments and literals, executed here one by one. Each
-/// is recorded for itself, all under one transaction id (protocol.md 5.6).
+/// Scripts: sequences of `redis.call` with keys, arguments and literals, executed here one by one.
+/// Each is recorded for itself, all under one transaction id (protocol.md 5.6).
 extension CommandExecutor {
+    /// EVAL and EVALSHA. A command that fails ends the script; what it has written stays.
     func evaluate(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         var body = call.words[1]
         if call.words[0] == text("EVALSHA") {

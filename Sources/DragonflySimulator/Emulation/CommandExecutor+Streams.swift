@@ -26,8 +26,8 @@ extension CommandExecutor {
         return Trimming(words: position..<end, isExactMinimum: isMinimum && isExact)
     }
 
-    /// Recorded with the final id, and with the first id that trimming has left as MINID; up to v1.26
-    /// as issued (6.8).
+    /// Recorded with the final id, and with the first id that trimming has left as MINID; up to
+    /// v1.26 as issued (6.8).
     func addEntry(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         var trimming: Trimming?
         var doesNotMake = false
@@ -88,6 +88,7 @@ extension CommandExecutor {
         return [text("MINID"), id]
     }
 
+    /// XTRIM is recorded with the first id that it has left, as XADD is.
     func trimStream(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         guard let trimming = trimming(call.words, 2), trimming.words.upperBound == call.words.count
         else { return .syntaxError }

@@ -14,6 +14,7 @@ extension CommandExecutor {
         var memcachedFlags: UInt32?
     }
 
+    /// SET with all its options.
     func set(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         var operation = SetOperation(key: call.words[1], value: call.words[2])
         var index = 3
@@ -54,6 +55,7 @@ extension CommandExecutor {
         return try set(operation, &call)
     }
 
+    /// An expiry that was given in words: absolute milliseconds, or why it is refused.
     enum ParsedExpiry {
         case moment(Int64)
         case refused(TargetReply)
@@ -80,6 +82,7 @@ extension CommandExecutor {
         min(moment, keyspace.clock() + ((1 << 28) - 1) * 1000)
     }
 
+    /// SETEX and PSETEX are recorded as SET with PXAT.
     func setWithExpiry(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         let isSeconds = call.words[0] == text("SETEX")
         let name = isSeconds ? "setex" : "psetex"
@@ -92,6 +95,7 @@ extension CommandExecutor {
         }
     }
 
+    /// Sets a string and records that; one whose time has passed is deleted.
     func set(
         _ operation: SetOperation, _ call: inout CommandCall
     ) throws(EmulationError) -> TargetReply {
@@ -149,6 +153,7 @@ extension CommandExecutor {
         record(words, &call)
     }
 
+    /// GETSET takes an expiry away.
     func getSet(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         try announce(call)
         let reply = try perform(call.words, call)
@@ -158,6 +163,7 @@ extension CommandExecutor {
         return reply
     }
 
+    /// GETEX is recorded as what it does to the expiry.
     func getExpire(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         guard call.words.count > 2 else {
             return try keyspace.call([text("GET"), call.key], database: call.database)
@@ -200,6 +206,7 @@ extension CommandExecutor {
         record([text("PEXPIREAT"), call.key, decimal(moment)], &call)
     }
 
+    /// MSET, slice by slice.
     func multipleSet(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         try announce(call)
         let reply = try perform(call.words, call)
@@ -209,6 +216,7 @@ extension CommandExecutor {
         return reply
     }
 
+    /// MSETNX is recorded as MSET, if it stored.
     func multipleSetIfAbsent(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         try announce(call)
         let reply = try perform(call.words, call)
@@ -219,6 +227,7 @@ extension CommandExecutor {
         return reply
     }
 
+    /// INCRBYFLOAT, in double precision.
     func incrementFloat(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         let old = try keyspace.call([text("GET"), call.key], database: call.database)
         if old.isError { return old }
@@ -237,6 +246,7 @@ extension CommandExecutor {
         return .bulk(value)
     }
 
+    /// PREPEND, which a Redis has not.
     func prepend(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         let old = try keyspace.call([text("GET"), call.key], database: call.database)
         if old.isError { return old }
@@ -248,6 +258,7 @@ extension CommandExecutor {
         return .integer(Int64(value.count))
     }
 
+    /// BITOP is recorded as SET of its result, or DEL if that is empty.
     func bitOperation(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         let target = call.key
         try announce(call, [target])
@@ -291,8 +302,8 @@ extension CommandExecutor {
         return reply
     }
 
-    /// CL.THROTTLE key burst count period [quantity]: the key holds the moment at which the bucket is
-    /// empty again (GCRA), in ms, and expires then.
+    /// CL.THROTTLE key burst count period [quantity]: the key holds the moment at which the bucket
+    /// is empty again (GCRA), in ms, and expires then.
     func throttle(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         let numbers = call.words[2...].map(\.integer)
         guard let burst = numbers[0], let count = numbers[1], let period = numbers[2],

@@ -1,5 +1,6 @@
 /// Writing commands: who does what.
 extension CommandExecutor {
+    /// Executes a writing command; what of its keys has expired is deleted before.
     func write(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
         try access(call)
         if !keyspace.foreignKeys.isEmpty, let refusal = try refuseForeign(call) { return refusal }
@@ -100,7 +101,8 @@ extension CommandExecutor {
         let replies = try perform([check, call.words, check], call)
         guard replies[0] == .integer(1), !replies[1].isError else { return replies[1] }
         forgetElements(call.words[2...], of: call.name)
-        // Only hashes with expiries are known to do so (recorded: catalogue, `DEL h` before `HDEL h`).
+        // Only hashes with expiries are known to do so (recorded: catalogue, `DEL h` before `HDEL
+        // h`).
         let isHash = call.words[0] == text("HDEL")
         if replies[2] == .integer(0), isHash, hasExpiries, release.number >= 1040 {
             record([text("DEL"), call.key], &call)

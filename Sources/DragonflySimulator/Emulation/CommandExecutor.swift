@@ -15,8 +15,11 @@ final class CommandExecutor {
     /// The flow to which scripts are journaled (protocol.md 6.4).
     static let scriptFlow = 0
 
+    /// The data, of which nothing else may be changed while this is in use.
     let keyspace: Keyspace
+    /// Whose behaviour and losses are emulated.
     let release: EmulatedRelease
+    /// How many shards the keys are spread over.
     let flowCount: Int
     /// For the payloads of DUMP and of RESTORE entries.
     var encoder: EntryEncoder
@@ -24,7 +27,8 @@ final class CommandExecutor {
     var willChange: ([KeyName]) throws(EmulationError) -> Void = { (_) throws(EmulationError) in }
     /// Called before all keys of a database, or of all databases (nil), are deleted at once.
     var willFlush: (Int?) throws(EmulationError) -> Void = { (_) throws(EmulationError) in }
-    /// Which members SPOP takes from a set, given the number wanted; nil lets the server choose.
+    /// Which members SPOP takes from a set, given the number wanted; without it they are
+    /// chosen by the seed.
     var chooseMembers: ((KeyName, Int) -> [[UInt8]]?)?
 
     /// Entries of the call that is being executed.
@@ -35,9 +39,13 @@ final class CommandExecutor {
     var removedElements: RemovedElements?
     /// Bodies of scripts by their digests, as EVALSHA finds them.
     var scriptBodies: [[UInt8]: [UInt8]] = [:]
+    /// What SPOP chooses by.
+    var random: SplitMix
     private var nextTransaction: UInt64 = 1
 
-    init(keyspace: Keyspace, release: EmulatedRelease, flowCount: Int) {
+    /// - Parameter seed: of what commands choose at random.
+    init(keyspace: Keyspace, release: EmulatedRelease, flowCount: Int, seed: UInt64 = 1) {
+        random = SplitMix(seed: seed)
         self.keyspace = keyspace
         self.release = release
         self.flowCount = flowCount
@@ -71,8 +79,8 @@ final class CommandExecutor {
         return Execution(reply: .array(replies), entries: entries)
     }
 
-    /// Deletes up to `limit` keys that have expired, as Dragonfly's background task does. The reply is
-    /// how many they were.
+    /// Deletes up to `limit` keys that have expired, as Dragonfly's background task does. The reply
+    /// is how many they were.
     func expire(limit: Int) throws(EmulationError) -> Execution {
         begin()
         let now = keyspace.clock()
@@ -98,6 +106,7 @@ final class CommandExecutor {
         return Execution(reply: reply, entries: entries)
     }
 
+    /// Makes ready for what a client calls.
     func begin() {
         entries = []
         block = nil
@@ -194,10 +203,12 @@ struct CommandCall {
     /// Its transaction id, once it has one.
     var transaction: UInt64?
 
+    /// Its keys, in their order.
     var keys: [[UInt8]] { keyPositions.map { words[$0] } }
     /// The first key.
     var key: [UInt8] { words[keyPositions[0]] }
 
+    /// The name of a key in the database of the call.
     func name(_ key: [UInt8]) -> KeyName { KeyName(database: database, key: key) }
     /// The name of the first key.
     var name: KeyName { name(key) }

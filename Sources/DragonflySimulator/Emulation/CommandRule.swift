@@ -103,6 +103,7 @@ enum CommandBehaviour {
     /// Of a type that a Redis cannot hold.
     case foreign(Keyspace.ForeignType)
 
+    /// Whether it changes nothing but what has expired.
     var isRead: Bool {
         switch self {
         case .read, .readTime, .readHyperLogLog, .dump, .type, .exists, .fieldTimeToLive: true

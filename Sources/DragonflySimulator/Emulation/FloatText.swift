@@ -3,10 +3,12 @@ import Bytes
 /// Numbers as Dragonfly prints them: the shortest text that reads back, decimal from 1e-6 up to
 /// below 1e21, else with an exponent and its sign (reply_builder.cc).
 enum FloatText {
+    /// The number that a text stands for; nil if it is none.
     static func parse(_ bytes: [UInt8]) -> Double? {
         bytes.withByteView { $0.parseDouble() }
     }
 
+    /// The text of a number that is not NaN.
     static func text(_ value: Double) -> [UInt8] {
         if value.isInfinite { return Array((value < 0 ? "-inf" : "inf").utf8) }
         if value == 0 { return Array((value.sign == .minus ? "-0" : "0").utf8) }

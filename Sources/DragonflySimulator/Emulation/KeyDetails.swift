@@ -7,10 +7,12 @@ struct KeyDetails: Equatable {
     /// Expiries of hash fields or set members, Unix seconds.
     var elementExpiries: [[UInt8]: Int64] = [:]
 
+    /// Whether nothing is known that a Redis does not know as well.
     var isEmpty: Bool {
         expiryMilliseconds == 0 && !isSticky && memcachedFlags == nil && elementExpiries.isEmpty
     }
 
+    /// Whether the time of the whole key has come.
     func isExpired(at milliseconds: Int64) -> Bool {
         expiryMilliseconds != 0 && expiryMilliseconds <= milliseconds
     }
@@ -23,9 +25,10 @@ struct KeyDetails: Equatable {
     }
 }
 
-/// Expiries in the order of their time. An entry may be outdated: who takes one compares it with the
-/// key's details.
+/// Expiries in the order of their time. An entry may be outdated: who takes one compares it with
+/// the key's details.
 struct ExpiryQueue {
+    /// A key and an expiry that it had when this was inserted.
     struct Entry {
         var expiryMilliseconds: Int64
         var name: KeyName
@@ -34,10 +37,13 @@ struct ExpiryQueue {
     /// A binary heap, the earliest first.
     private var entries: [Entry] = []
 
+    /// The earliest.
     var first: Entry? { entries.first }
 
+    /// Outdated ones, too.
     var count: Int { entries.count }
 
+    /// Adds an entry; earlier ones of the same key stay.
     mutating func insert(_ name: KeyName, _ expiryMilliseconds: Int64) {
         entries.append(Entry(expiryMilliseconds: expiryMilliseconds, name: name))
         var index = entries.count - 1
@@ -51,6 +57,7 @@ struct ExpiryQueue {
         }
     }
 
+    /// Takes the earliest out. There must be one.
     mutating func removeFirst() {
         entries.swapAt(0, entries.count - 1)
         entries.removeLast()
@@ -68,5 +75,6 @@ struct ExpiryQueue {
         }
     }
 
+    /// Forgets everything.
     mutating func removeAll() { entries.removeAll() }
 }

@@ -1,7 +1,7 @@
 import CPlatform
 
-/// The data of an emulated master: a redis-server of its own, started here, and what a Redis does not
-/// know of a Dragonfly's keys.
+/// The data of an emulated master: a redis-server of its own, started here, and what a Redis does
+/// not know of a Dragonfly's keys.
 ///
 /// All expiries lie `expiryShift` later on the server than they are, so that the server never
 /// expires a key by itself: as in a Dragonfly, an expired key stays until somebody deletes it.
@@ -9,7 +9,9 @@ import CPlatform
 ///
 /// Not thread-safe: its owner calls it under its lock.
 final class Keyspace {
+    /// In milliseconds: longer than any run, and far from what a Redis refuses.
     static let expiryShift: Int64 = 1000 * 86_400_000
+    /// As many as a Dragonfly has by default.
     static let databaseCount = 16
 
     /// A key of a type that a Redis cannot hold: only its name and the type's are known.
@@ -176,22 +178,28 @@ final class Keyspace {
         }
     }
 
+    /// Changes what is known of a key beside its value.
     func changeDetails(_ name: KeyName, _ change: (inout KeyDetails) -> Void) {
         var new = details[name] ?? KeyDetails()
         change(&new)
         setDetails(name, new)
     }
 
+    /// The key is gone, or has nothing of it any more.
     func forgetDetails(_ name: KeyName) { details[name] = nil }
 
+    /// Takes the earliest entry out of `expiryQueue`.
     func takeFirstExpiry() { expiryQueue.removeFirst() }
 
+    /// Keeps the body of a script, once.
     func addScript(_ body: [UInt8]) {
         if !scripts.contains(body) { scripts.append(body) }
     }
 
+    /// A flow got the copy of a key that it does not own.
     func setGhost(_ key: StoredKey, flow: Int) { ghosts[flow, default: [:]][key.name] = key }
 
+    /// A key has got a value of a foreign type, or (nil) has it no more.
     func setForeign(_ name: KeyName, _ type: ForeignType?) { foreignKeys[name] = type }
 
     /// Forgets everything about the keys of a database, or of all (nil).

@@ -4,8 +4,8 @@ import Glibc
 /// A redis-server of our own: on a free loopback port, without persistence, with its own directory
 /// below TMPDIR. It does not outlive this process, however that ends.
 final class RedisProcess {
-    /// Starts redis-server in the place of a shell that has left a watcher behind: standard input is
-    /// a pipe from us, and when it ends without a line, we died. `$1` is the directory.
+    /// Starts redis-server in the place of a shell that has left a watcher behind: standard input
+    /// is a pipe from us, and when it ends without a line, we died. `$1` is the directory.
     private static let script = """
         exec 3<&0
         directory=$1
@@ -16,6 +16,7 @@ final class RedisProcess {
     private static let startAttempts = 20
     private static let startTimeoutMilliseconds = 20_000
 
+    /// On 127.0.0.1.
     let port: UInt16
     private let directory: String
     private let identifier: pid_t

@@ -53,7 +53,8 @@ struct KnownLosses {
     }
 
     private init(
-        lost: Set<StateKey> = [], suspects: Set<StateKey> = [], lossyPrefixes: [String] = [], suspectPrefixes: [String] = []
+        lost: Set<StateKey> = [], suspects: Set<StateKey> = [], lossyPrefixes: [String] = [],
+        suspectPrefixes: [String] = []
     ) {
         self.lost = lost
         self.suspects = suspects

@@ -215,7 +215,7 @@ struct SnapshotDecoder {
                 guard text[at] == "2", text[at + 4] == "4", let milliseconds = UInt64(text[at + 1]),
                     let sequence = Int64(text[at + 2])
                 else { throw reader.failure("stream entry") }
-                let id = SyntheticStream.ID(
+                let id = StreamID(
                     milliseconds: node.milliseconds + milliseconds,
                     sequence: UInt64(Int64(node.sequence) + sequence))
                 entries.append(
@@ -356,11 +356,11 @@ struct Reader {
         try (0..<count).map { _ in try string() }
     }
 
-    mutating func id() throws -> SyntheticStream.ID {
+    mutating func id() throws -> StreamID {
         .init(milliseconds: UInt64(try length()), sequence: UInt64(try length()))
     }
 
-    mutating func rawId() throws -> SyntheticStream.ID {
+    mutating func rawId() throws -> StreamID {
         .init(milliseconds: try big(8), sequence: try big(8))
     }
 }

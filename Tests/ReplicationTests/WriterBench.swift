@@ -60,7 +60,7 @@ final class WriterBench {
         }
     }
 
-    /// The keys that the last record asked to be read again, as "database key".
+    /// The keys that the last record, to be repaired, writes, as "database key".
     private(set) var repairKeys: [String] = []
 
     var memberExpiriesDropped: Int { writer.memberExpiriesDropped }
@@ -82,8 +82,12 @@ final class WriterBench {
         let outcome = try writer.write(
             record, writer.match(record), context, placement: placement, entries: &entries,
             held: &held, to: target)
-        // Views of the record, which ends here.
-        repairKeys = writer.repairKeys.map { "\($0.database) \($0.key.printable())" }
+        repairKeys = []
+        if outcome == .repair("") || outcome == .sentRepair("") {
+            writer.forEachKey(of: record, writer.match(record)) { database, key, use in
+                if use != .read { repairKeys.append("\(database) \(key.printable())") }
+            }
+        }
         return outcome
     }
 

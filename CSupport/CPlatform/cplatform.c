@@ -51,9 +51,11 @@ int cp_write_all(int fd, const void *from, size_t count) {
     return 0;
 }
 
-int cp_create_file(const char *path) {
-    return (int)CP_RETRY(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
+int cp_open_log(const char *path) {
+    return (int)CP_RETRY(open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
 }
+
+int cp_empty_file(int fd) { return (int)CP_RETRY(ftruncate(fd, 0)); }
 
 int cp_sync_data(int fd) { return (int)CP_RETRY(fdatasync(fd)); }
 

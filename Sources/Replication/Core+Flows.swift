@@ -153,6 +153,9 @@ extension Core {
                 return .done
             }
             if groups.isWatching, entry.type.family == .stream { try noteGroups(entry, flow) }
+            if entry.type.hasElementExpiries {
+                journalWriter.noteElementExpiries(database: entry.database, key: entry.key)
+            }
         }
         guard entries != nil else { return .blocked }
         let outcome: EntryOutcome

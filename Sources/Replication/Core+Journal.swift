@@ -119,18 +119,18 @@ extension Core {
             return .blocked
         case .skipped:
             flow.progress.journal.skipped += 1
-        case .unsupported:
+        case .unsupported(let reason):
             flow.progress.journal.skipped += 1
-            name(record, match, "the target has no such type")
+            name(record, match, "\(reason)")
         case .ghost:
             flow.progress.journal.skipped += 1
             totals.ghostKeys += 1
         case .repair(let reason):
             flow.progress.journal.repaired += 1
-            markForRepair(record, match, flow, "\(reason)")
+            markForRepair(record, flow, "\(reason)")
         case .sentRepair(let reason):
             flow.recordsPending += 1
-            markForRepair(record, match, flow, "\(reason)")
+            markForRepair(record, flow, "\(reason)")
         }
         return .done
     }

@@ -5,13 +5,12 @@ internal import Reactor
 internal import RedisTarget
 internal import Wire
 
-/// The repair list at work: marks, the connection that reads keys, values that are written.
+/// The repair list at work: marks, records of keys under repair, values that are written.
 extension Core {
-    private static let readerRingBytes = 1 << 20
-    private static let readerFailuresLimit = 5
-    private static let readerPauseMilliseconds: Int64 = 1_000
-    /// An orderly end waits for open repairs as long as one is done in this time.
+    /// An orderly end waits for open repairs as long as one is done in this time, and not longer than
+    /// that: while the source is written to, there may always be another one.
     private static let repairPatienceMilliseconds: Int64 = 10_000
+    private static let repairLimitMilliseconds: Int64 = 60_000
 
     // MARK: Marks
 
@@ -35,19 +34,32 @@ extension Core {
         }
     }
 
-    /// Every key that a record writes is to be read again.
-    func markForRepair(
-        _ record: JournalRecord, _ match: JournalRules.Match, _ flow: Flow, _ reason: String
-    ) {
-        let command = record.arguments.first?.printable(limit: 32) ?? ""
-        var isNamed = false
-        journalWriter.forEachKey(of: record, match) { database, key, use in
-            guard use != .read else { return }
-            isNamed = true
-            markForRepair(
-                database: database, key: key, flow: flow.index, command: command, reason: reason)
+    /// What an earlier run left open, if this one goes on where that ended.
+    func takeOpenRepairs() {
+        guard repairLog != nil else { return }
+        do throws(SystemError) {
+            guard let left = try repairLog?.takeOpen(), settings.position != nil else { return }
+            for open in left {
+                open.key.withByteView {
+                    markForRepair(
+                        database: open.database, key: $0, flow: open.flow, command: "",
+                        reason: open.reason)
+                }
+            }
+        } catch {
+            failLog(error)
         }
-        if !isNamed {
+    }
+
+    /// The keys that the journal writer named for a record are to be read again.
+    func markForRepair(_ record: JournalRecord, _ flow: Flow, _ reason: String) {
+        let command = record.arguments.first?.printable(limit: 32) ?? ""
+        for named in journalWriter.repairKeys {
+            markForRepair(
+                database: named.database, key: named.key, flow: flow.index, command: command,
+                reason: reason)
+        }
+        if journalWriter.repairKeys.isEmpty {
             nameForRepair(record.database, ByteView(), command, reason, "no key is known")
         }
     }
@@ -130,7 +142,7 @@ extension Core {
                 reason: "\(reason); not read again: \(why)"))
     }
 
-    private func giveUpRepair(_ index: Int, _ why: String) {
+    func giveUpRepair(_ index: Int, _ why: String) {
         let repair = repairs[index]
         repair.key.withByteView {
             nameForRepair(repair.database, $0, repair.command, repair.reason, why)
@@ -146,13 +158,22 @@ extension Core {
             try log.closed(database: repair.database, key: repair.key)
         }
         repairs.close(index, isRepaired: true)
-        repairDeadline = nowMilliseconds + Core.repairPatienceMilliseconds
+        repairedAt = nowMilliseconds
     }
 
     private func log(_ body: (inout RepairLog) throws(SystemError) -> Void) {
         guard repairLog != nil else { return }
         do throws(SystemError) {
             try body(&repairLog!)
+        } catch {
+            failLog(error)
+        }
+    }
+
+    func openRepairLog() {
+        guard let directory = settings.stateDirectory else { return }
+        do throws(SystemError) {
+            repairLog = try RepairLog(directory: directory)
         } catch {
             failLog(error)
         }
@@ -173,13 +194,18 @@ extension Core {
     func watchRepairs(_ record: JournalRecord, _ match: JournalRules.Match, _ flow: Flow) {
         var dependsOnRepair = false
         journalWriter.forEachKey(of: record, match) { database, key, use in
-            if repairs.touch(database: database, key: key, lsn: record.lsn), use != .replaced {
+            if repairs.touch(
+                database: database, key: key, flow: flow.index, lsn: record.lsn), use != .replaced
+            {
                 dependsOnRepair = true
             }
         }
         guard dependsOnRepair else { return }
         journalWriter.forEachKey(of: record, match) { database, key, use in
-            guard use != .read, !repairs.touch(database: database, key: key, lsn: record.lsn) else {
+            guard use != .read,
+                !repairs.touch(
+                    database: database, key: key, flow: flow.index, lsn: record.lsn)
+            else {
                 return
             }
             markForRepair(
@@ -262,6 +288,7 @@ extension Core {
                     nextLSN: place, to: target)
             else { return .blocked }
             held.cancel(database: repair.database, key: key)
+            journalWriter.elementExpiries.remove(database: repair.database, key: key)
             return .sent
         }
         let now = cp_unix_milliseconds()
@@ -270,6 +297,9 @@ extension Core {
             held.cancel(database: repair.database, key: key)
         } else {
             expiry = held.adjust(expiry, database: repair.database, key: key, now: now)
+        }
+        if value.type.hasElementExpiries {
+            journalWriter.noteElementExpiries(database: repair.database, key: key)
         }
         let entry = SnapshotEntry(
             database: repair.database, type: value.type, key: key, expiryMilliseconds: expiry,
@@ -302,10 +332,8 @@ extension Core {
     /// Whether an orderly end may come: nothing is left to repair, or it takes too long.
     func mayLeaveRepairs() -> Bool {
         if repairs.openCount == 0 { return true }
-        if repairDeadline == 0 {
-            repairDeadline = nowMilliseconds + Core.repairPatienceMilliseconds
-        }
-        return nowMilliseconds >= repairDeadline
+        let patience = max(repairedAt, finishingSince) + Core.repairPatienceMilliseconds
+        return nowMilliseconds >= min(patience, finishingSince + Core.repairLimitMilliseconds)
     }
 
     /// The source is being left: what is still open is named.
@@ -319,173 +347,5 @@ extension Core {
     /// The target is gone, or does not answer: nothing will settle what was sent.
     func giveUpWrittenRepairs() {
         for index in repairs.indices { giveUpRepair(index, "the target did not answer") }
-    }
-
-    // MARK: Reading
-
-    private func readNextKey() {
-        guard !isLeaving, flows.allSatisfy({ $0.routedLSN > 0 }), readingRepair == nil else {
-            return
-        }
-        guard let socket = readerSocket else {
-            if nowMilliseconds >= readerNotBefore { openReader() }
-            return
-        }
-        guard reader?.phase == .idle, let index = repairs.nextToRead(now: nowMilliseconds) else {
-            return
-        }
-        readingRepair = index
-        let repair = repairs[index]
-        let action = repair.key.withByteView { key in
-            reader?.read(
-                database: repair.database, key: key, flow: repair.flow, now: nowMilliseconds,
-                output: &socket.output)
-        }
-        perform(action ?? .none)
-        reactor.markDirty(socket)
-    }
-
-    private func openReader() {
-        do throws(SystemError) {
-            let socket = try Socket(
-                connectingTo: sourceAddress, role: Role.reader, inputBytes: Core.readerRingBytes,
-                outputBytes: Core.readerRingBytes)
-            reader = try KeyReader(
-                KeyReaderSettings(
-                    credentials: settings.controlSettings.credentials,
-                    limitBytes: settings.valueBytesLimit),
-                now: nowMilliseconds)
-            try reactor.add(socket)
-            readerSocket = socket
-        } catch {
-            failReader(SourceError(.restart, "\(error)"))
-        }
-    }
-
-    func readReader(_ socket: Socket) {
-        while reader != nil, readerSocket === socket {
-            let (consumed, action) =
-                reader?.receive(
-                    socket.input.readable, now: nowMilliseconds, output: &socket.output)
-                ?? (socket.input.count, .none)
-            socket.input.consume(consumed)
-            perform(action)
-            if consumed > 0 { continue }
-            guard socket.fill(limit: Core.readBytes) > 0 else { break }
-        }
-        if socket.reachedEnd, readerSocket === socket {
-            if isLeaving {
-                closeReader()
-            } else if let action = reader?.connectionEnded("the source closed it") {
-                perform(action)
-            }
-        }
-        reactor.markDirty(socket)
-    }
-
-    func perform(_ action: KeyReaderAction) {
-        switch action {
-        case .none: break
-        case .ready: readNextKey()
-        case .finished(let reading): finish(reading)
-        case .failed(let error): failReader(error)
-        }
-    }
-
-    private func finish(_ reading: KeyReading) {
-        guard let index = readingRepair else { preconditionFailure("a reading was asked for") }
-        readingRepair = nil
-        readerFailures = 0
-        guard !isLeaving else { return }
-        switch reading.outcome {
-        case .refused(let text):
-            giveUpRepair(index, "the source answered \"\(text)\"")
-        case .tooLarge(let size):
-            giveUpRepair(
-                index, "its \(size) bytes or more are above the limit for one value")
-        case .missing:
-            take(reading, type: .string, index)
-        case .value(let code):
-            guard let type = ValueType(rawValue: code) else {
-                return giveUpRepair(index, "its type \(code) is unknown")
-            }
-            take(reading, type: type, index)
-        }
-        readNextKey()
-    }
-
-    private func take(_ reading: KeyReading, type: ValueType, _ index: Int) {
-        guard reading.before > 0, reading.after >= reading.before else {
-            return giveUpRepair(index, "DFLY REPLICAOFFSET did not tell the LSN of its shard")
-        }
-        do throws(SystemError) {
-            let value = try repairs.takeSpareValue()
-            if let place = reader?.exchangeBuffer(&value.bytes) {
-                (value.start, value.count) = place
-            }
-            value.type = type
-            value.isMissing = reading.outcome == .missing
-            value.isInPieces = reading.isInPieces
-            value.expiryMilliseconds = reading.expiryMilliseconds
-            let isUseful = repairs.wasRead(
-                index, before: reading.before, after: reading.after, value: value,
-                now: nowMilliseconds)
-            if !isUseful, repairs[index].attempts >= RepairList.attemptsLimit {
-                giveUpRepair(
-                    index,
-                    "it was written while it was read, \(RepairList.attemptsLimit) times; stop its "
-                        + "writers and run again")
-            }
-        } catch {
-            giveUpRepair(index, "no memory for its value")
-        }
-    }
-
-    private func failReader(_ error: SourceError) {
-        closeReader()
-        if let index = readingRepair {
-            readingRepair = nil
-            repairs.retry(index, now: nowMilliseconds)
-        }
-        readerFailures += 1
-        readerNotBefore = nowMilliseconds + Core.readerPauseMilliseconds
-        guard !error.isWorthRetrying || readerFailures >= Core.readerFailuresLimit else { return }
-        for index in repairs.indices where repairs[index].state == .waiting {
-            giveUpRepair(index, error.message)
-        }
-        readerFailures = 0
-    }
-
-    func tickReader() {
-        guard reader != nil, let action = reader?.tick(now: nowMilliseconds) else { return }
-        perform(action)
-        if isLeaving, nowMilliseconds >= readerDeadline { closeReader() }
-    }
-
-    /// Our side of the reading connection ends; what is still under way to us is read and dropped,
-    /// so that closing it is no reset.
-    private func leaveReader() {
-        guard let readerSocket, readerSocket.state == .open, !readerSocket.hasFailed else {
-            closeReader()
-            return
-        }
-        reactor.flushNow(readerSocket)
-        readerSocket.shutdownWriting()
-        readerDeadline = nowMilliseconds + SessionTiming.leaveLimit
-    }
-
-    private func closeReader() {
-        if let readerSocket { reactor.close(readerSocket) }
-        readerSocket = nil
-        reader = nil
-    }
-
-    func failedReader(_ error: SystemError) {
-        // The reactor closes a socket that failed.
-        if isLeaving {
-            closeReader()
-        } else if let action = reader?.connectionEnded("\(error)") {
-            perform(action)
-        }
     }
 }

@@ -137,6 +137,10 @@ extension Core {
     private func openFlows(_ all: [FlowSettings]) {
         placement = ShardPlacement(flowCount: all.count)
         groups.watch(control.release)
+        // Seen with v1.30; v1.40 takes the expiry along.
+        journalWriter.renamesKeepExpiry =
+            control.release.map { ($0.major, $0.minor) < (1, 40) } ?? true
+        takeOpenRepairs()
         for flowSettings in all {
             do throws(SystemError) {
                 let socket = try Socket(

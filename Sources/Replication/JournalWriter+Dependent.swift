@@ -4,7 +4,7 @@ internal import Wire
 
 /// Commands whose result depends on other keys.
 extension JournalWriter {
-    func dependent(
+    mutating func dependent(
         _ record: JournalRecord, _ rule: JournalRule, _ context: RecordContext,
         _ target: TargetConnection
     ) throws(DecodeError) -> RecordOutcome {
@@ -54,19 +54,22 @@ extension JournalWriter {
     }
 
     // LMPOP n k... LEFT | RIGHT [COUNT c], ZMPOP n k... MIN | MAX [COUNT c]
-    private func multiPop(
+    private mutating func multiPop(
         _ record: JournalRecord, _ context: RecordContext, _ target: TargetConnection
     ) throws(DecodeError) -> RecordOutcome {
-        guard let keys = multiPopKeys(record) else { return .repair(JournalWriter.cutPerShard) }
-        // Of several keys it takes the first that is there: all must be as on the source.
-        guard !context.isInSnapshot || keys.count == 1 else {
-            return .repair(JournalWriter.baselineMayBeMissing)
+        guard let keys = multiPopKeys(record) else {
+            addRepairs(record, 1..<record.argumentCount)
+            return .repair(JournalWriter.cutPerShard)
         }
-        return try pass(record, context, target)
+        // Of several keys it takes the first that is there: all must be as on the source.
+        guard context.isInSnapshot, keys.count > 1 else {
+            return try pass(record, context, target)
+        }
+        addRepairs(record, keys)
+        return .repair(JournalWriter.baselineMayBeMissing)
     }
 
-    /// Where the keys of an LMPOP or ZMPOP are; nil if the record was cut per shard: then it has
-    /// nothing but keys.
+    /// Where the keys of an LMPOP or ZMPOP stand; nil if the record was cut per shard.
     func multiPopKeys(_ record: JournalRecord) -> Range<Int>? {
         guard let number = argument(record, 1)?.parseInteger(), number > 0,
             number <= record.argumentCount - 3, isEnd(argument(record, 2 + Int(number)))
@@ -78,6 +81,15 @@ extension JournalWriter {
         guard let argument else { return false }
         return argument.equalsIgnoringCase("LEFT") || argument.equalsIgnoringCase("RIGHT")
             || argument.equalsIgnoringCase("MIN") || argument.equalsIgnoringCase("MAX")
+    }
+
+    mutating func addRepairs(_ record: JournalRecord, _ positions: Range<Int>) {
+        var arguments = record.arguments
+        var index = 0
+        while let argument = arguments.next() {
+            if positions.contains(index) { addRepair(database: record.database, argument) }
+            index += 1
+        }
     }
 
     // MARK: SORT

@@ -15,8 +15,14 @@ extension JournalWriter {
         guard let key = argument(record, 1) else { return .repair("the key is missing") }
         let mayHaveExpired = elementExpiries.contains(database: record.database, key: key)
         switch rule {
-        case .readsElement, .setMove:
+        case .readsElement:
             guard !mayHaveExpired else { return .repair(JournalWriter.elementsExpireUnseen) }
+            return try pass(record, context, target)
+        case .setMove:
+            guard !mayHaveExpired else {
+                addRepairs(record, 1..<3)
+                return .repair(JournalWriter.elementsExpireUnseen)
+            }
             return try pass(record, context, target)
         case .addWithExpiry:
             return try addWithExpiry(record, key, context, target)

@@ -36,26 +36,9 @@ extension JournalWriter {
             }
         case .sort:
             guard let key = arguments.next() else { return }
-            guard let destination = sortOptions(record).destination else {
-                // Cut off per shard: this may be the destination.
-                body(database, key, .changed)
-                return
-            }
+            let options = sortOptions(record)
             body(database, key, .read)
-            body(database, destination, .replaced)
-        case .geoStore:
-            if let key = arguments.next() { body(database, key, .read) }
-            if let destination = geoDestination(record) { body(database, destination, .replaced) }
-        case .multiPop:
-            let positions = multiPopKeys(record) ?? 1..<record.argumentCount
-            var index = 1
-            while let key = arguments.next() {
-                if positions.contains(index) { body(database, key, .changed) }
-                index += 1
-            }
-        case .setMove:
-            if let key = arguments.next() { body(database, key, .changed) }
-            if let key = arguments.next() { body(database, key, .changed) }
+            if let destination = options.destination { body(database, destination, .replaced) }
         case .aggregateStore, .rangeStore:
             if let destination = arguments.next() { body(database, destination, .replaced) }
             guard match.rule == .aggregateStore else {
@@ -72,7 +55,18 @@ extension JournalWriter {
                 body(database, key, .replaced)
                 _ = arguments.next()
             }
-        case .pass where JournalWriter.movesAnElement(name):
+        case .geoStore:
+            if let key = arguments.next() { body(database, key, .read) }
+            if let destination = geoDestination(record) { body(database, destination, .replaced) }
+        case .multiPop:
+            // A record that was cut has nothing but keys.
+            let positions = multiPopKeys(record) ?? 1..<record.argumentCount
+            var position = 1
+            while let key = arguments.next() {
+                if positions.contains(position) { body(database, key, .changed) }
+                position += 1
+            }
+        case .pass where JournalWriter.movesAnElement(name), .setMove:
             if let key = arguments.next() { body(database, key, .changed) }
             if let key = arguments.next() { body(database, key, .changed) }
         default:

@@ -283,6 +283,7 @@ extension JournalWriter {
         held.move(database: database, key: key, toDatabase: database, toKey: newKey)
         elementExpiries.move(database: database, key: key, toDatabase: database, toKey: newKey)
         guard renamesKeepExpiry, !key.equals(newKey) else { return .sent }
+        addRepair(database: database, newKey)
         return .sentRepair("this release keeps the expiry that the new name had")
     }
 
@@ -298,6 +299,8 @@ extension JournalWriter {
         let isKnown =
             isWatched(record.database, key, held) || isWatched(database, key, held)
         guard !context.isInSnapshot, !isKnown else {
+            addRepair(database: record.database, key)
+            addRepair(database: database, key)
             return context.isInSnapshot
                 ? .repair(JournalWriter.baselineMayBeMissing)
                 : .repair("whether it moved a key that expires cannot be told")

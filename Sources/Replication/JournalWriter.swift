@@ -42,6 +42,12 @@ struct RecordContext {
     var unixMilliseconds: Int64
 }
 
+/// A key that must be read again from the source. The view is valid as long as its record is.
+struct RepairKey {
+    var database: Int
+    var key: ByteView
+}
+
 /// Turns journal records into commands for one Redis.
 struct JournalWriter: ~Copyable {
     private let rules = JournalRules()
@@ -50,6 +56,8 @@ struct JournalWriter: ~Copyable {
     var memcachedIncrements = false
     /// RENAME onto a key with an expiry keeps that expiry, which nobody records (protocol.md 6.8).
     var renamesKeepExpiry = false
+    /// After an outcome `repair` or `sentRepair`: the keys it is about. Empty if the record has none.
+    private(set) var repairKeys: [RepairKey] = []
     /// Hashes and sets with elements that may expire unseen.
     var elementExpiries = ElementExpiries()
     /// Element expiries that the target cannot hold.
@@ -61,6 +69,8 @@ struct JournalWriter: ~Copyable {
         "it depends on keys whose baseline may not have arrived"
     static let elementsExpireUnseen: StaticString =
         "elements of the key may have expired on the source, which nobody records"
+
+    init() { repairKeys.reserveCapacity(16) }
 
     /// The key's value in the snapshot, or as it was read again, has element expiries.
     mutating func noteElementExpiries(database: Int, key: ByteView) {
@@ -87,12 +97,33 @@ struct JournalWriter: ~Copyable {
         return argument(record, match.keyPosition)
     }
 
-    /// Writes one COMMAND, EXPIRED or MULTI_COMMAND record. If it is to be repaired, `forEachKey` has
-    /// its keys.
+    /// Writes one COMMAND, EXPIRED or MULTI_COMMAND record.
     mutating func write(
         _ record: JournalRecord, _ match: JournalRules.Match, _ context: RecordContext,
         placement: ShardPlacement, entries: inout EntryWriter, held: inout HeldExpiries,
         to target: TargetConnection
+    ) throws(DecodeError) -> RecordOutcome {
+        if !repairKeys.isEmpty { repairKeys.removeAll(keepingCapacity: true) }
+        let outcome = try dispatch(
+            record, match, context, placement, &entries, &held, target)
+        switch outcome {
+        case .repair, .sentRepair:
+            if repairKeys.isEmpty, let key = key(of: record, match) {
+                addRepair(database: record.database, key)
+            }
+        default: break
+        }
+        return outcome
+    }
+
+    mutating func addRepair(database: Int, _ key: ByteView) {
+        repairKeys.append(RepairKey(database: database, key: key))
+    }
+
+    private mutating func dispatch(
+        _ record: JournalRecord, _ match: JournalRules.Match, _ context: RecordContext,
+        _ placement: ShardPlacement, _ entries: inout EntryWriter, _ held: inout HeldExpiries,
+        _ target: TargetConnection
     ) throws(DecodeError) -> RecordOutcome {
         switch match.rule {
         case .pass, .push, .pop:

@@ -60,7 +60,7 @@ final class WriterBench {
         }
     }
 
-    /// The keys that the last record, to be repaired, writes, as "database key".
+    /// The keys that the last record asked to be read again, as "database key".
     private(set) var repairKeys: [String] = []
 
     var memberExpiriesDropped: Int { writer.memberExpiriesDropped }
@@ -82,12 +82,8 @@ final class WriterBench {
         let outcome = try writer.write(
             record, writer.match(record), context, placement: placement, entries: &entries,
             held: &held, to: target)
-        repairKeys = []
-        if outcome == .repair("") || outcome == .sentRepair("") {
-            writer.forEachKey(of: record, writer.match(record)) { database, key, use in
-                if use != .read { repairKeys.append("\(database) \(key.printable())") }
-            }
-        }
+        // Views of the record, which ends here.
+        repairKeys = writer.repairKeys.map { "\($0.database) \($0.key.printable())" }
         return outcome
     }
 
@@ -113,6 +109,17 @@ final class WriterBench {
         let payload = try TestRecord(words.map { Array($0.utf8) })
         let record = payload.record(database: 0, transaction: 0)
         return writer.key(of: record, writer.match(record))?.printable()
+    }
+
+    /// All keys that a record names.
+    func allKeys(_ words: String...) throws -> [String] {
+        let payload = try TestRecord(words.map { Array($0.utf8) })
+        let record = payload.record(database: 0, transaction: 0)
+        var keys: [String] = []
+        writer.forEachKey(of: record, writer.match(record)) { _, key, _ in
+            keys.append(key.printable())
+        }
+        return keys
     }
 
     /// The commands written since the last call, as words.

@@ -22,8 +22,11 @@ long long cp_send(int fd, const void *_Nonnull from, size_t count);
 // Writes all bytes to a file, in as many calls as it takes: 0 or -errno.
 int cp_write_all(int fd, const void *_Nonnull from, size_t count);
 
-// Creates or empties a file and opens it for appending.
-int cp_create_file(const char *_Nonnull path);
+// Opens a file for reading and appending; creates it if it is missing.
+int cp_open_log(const char *_Nonnull path);
+
+// Empties a file.
+int cp_empty_file(int fd);
 
 // Waits until a file's bytes are on its device.
 int cp_sync_data(int fd);

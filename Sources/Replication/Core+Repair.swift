@@ -7,8 +7,10 @@ internal import Wire
 
 /// The repair list at work: marks, records of keys under repair, values that are written.
 extension Core {
-    /// An orderly end waits for open repairs as long as one is done in this time.
+    /// An orderly end waits for open repairs as long as one is done in this time, and not longer than
+    /// that: while the source is written to, there may always be another one.
     private static let repairPatienceMilliseconds: Int64 = 10_000
+    private static let repairLimitMilliseconds: Int64 = 60_000
 
     // MARK: Marks
 
@@ -156,7 +158,7 @@ extension Core {
             try log.closed(database: repair.database, key: repair.key)
         }
         repairs.close(index, isRepaired: true)
-        repairDeadline = nowMilliseconds + Core.repairPatienceMilliseconds
+        repairedAt = nowMilliseconds
     }
 
     private func log(_ body: (inout RepairLog) throws(SystemError) -> Void) {
@@ -192,13 +194,18 @@ extension Core {
     func watchRepairs(_ record: JournalRecord, _ match: JournalRules.Match, _ flow: Flow) {
         var dependsOnRepair = false
         journalWriter.forEachKey(of: record, match) { database, key, use in
-            if repairs.touch(database: database, key: key, lsn: record.lsn), use != .replaced {
+            if repairs.touch(
+                database: database, key: key, flow: flow.index, lsn: record.lsn), use != .replaced
+            {
                 dependsOnRepair = true
             }
         }
         guard dependsOnRepair else { return }
         journalWriter.forEachKey(of: record, match) { database, key, use in
-            guard use != .read, !repairs.touch(database: database, key: key, lsn: record.lsn) else {
+            guard use != .read,
+                !repairs.touch(
+                    database: database, key: key, flow: flow.index, lsn: record.lsn)
+            else {
                 return
             }
             markForRepair(
@@ -281,6 +288,7 @@ extension Core {
                     nextLSN: place, to: target)
             else { return .blocked }
             held.cancel(database: repair.database, key: key)
+            journalWriter.elementExpiries.remove(database: repair.database, key: key)
             return .sent
         }
         let now = cp_unix_milliseconds()
@@ -324,10 +332,8 @@ extension Core {
     /// Whether an orderly end may come: nothing is left to repair, or it takes too long.
     func mayLeaveRepairs() -> Bool {
         if repairs.openCount == 0 { return true }
-        if repairDeadline == 0 {
-            repairDeadline = nowMilliseconds + Core.repairPatienceMilliseconds
-        }
-        return nowMilliseconds >= repairDeadline
+        let patience = max(repairedAt, finishingSince) + Core.repairPatienceMilliseconds
+        return nowMilliseconds >= min(patience, finishingSince + Core.repairLimitMilliseconds)
     }
 
     /// The source is being left: what is still open is named.

@@ -110,8 +110,9 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var readerFailures = 0
     var readerNotBefore: Int64 = 0
     var readerDeadline = Int64.max
-    /// When an orderly end stops waiting for repairs, milliseconds; 0 before it is wanted.
-    var repairDeadline: Int64 = 0
+    /// When the last key was repaired, and when an orderly end was wanted, milliseconds.
+    var repairedAt: Int64 = 0
+    var finishingSince: Int64 = 0
 
     /// Up to where in `held` the true expiries were set, at the end.
     var releasePlace = 0
@@ -153,7 +154,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         scratch = try RegionBuffer(capacity: 64 << 10)
         held = try HeldExpiries()
         groups = try StreamGroups()
-        repairs = try RepairList()
+        repairs = try RepairList(valueBytesLimit: settings.valueBytesLimit)
         try reactor.add(socket)
         targetHeardAt = reactor.now
     }
@@ -194,6 +195,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     func finish() {
         guard !isFinishing, !isLeaving else { return }
         isFinishing = true
+        finishingSince = nowMilliseconds
         pops.finish { markForRepair($0) }
         markGroups()
     }

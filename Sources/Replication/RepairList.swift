@@ -76,14 +76,19 @@ struct RepairList: ~Copyable {
     private var free: [Int] = []
     /// Repairs in state waiting (or closed since), in order of arrival.
     private var queue = FixedQueue<Int32>(capacity: 1 << 19)
-    /// Repairs in state holding.
-    private(set) var holding: [Int] = []
+    /// Repairs in state holding, and what is asked of them for each record.
+    private var holding: [(index: Int, flow: Int, after: UInt64)] = []
     private var spareValues: [ReadValue] = []
     private var valuesOut = 0
+    /// Bytes of all values that were read and not given back.
+    private var valueBytes = 0
+    private let valueBytesLimit: Int
     /// Keys whose value was read and written.
     private(set) var repaired = 0
 
-    init() throws(SystemError) {
+    /// - Parameter valueBytesLimit: while the values that wait take more than this, no key is read.
+    init(valueBytesLimit: Int) throws(SystemError) {
+        self.valueBytesLimit = valueBytesLimit
         table = try KeyTable(slots: 1 << 6, slotsLimit: 1 << 19, filler: 0)
     }
 
@@ -127,11 +132,12 @@ struct RepairList: ~Copyable {
         return true
     }
 
-    /// A record of a key comes, with its LSN (0 inside the snapshot). True if the value to be written
-    /// will hold what it did.
-    mutating func touch(database: Int, key: ByteView, lsn: UInt64) -> Bool {
+    /// A record of a key comes on a flow, with its LSN (0 inside the snapshot). True if the value to
+    /// be written will hold what it did. Ghosts on another flow than the key's own do not count.
+    mutating func touch(database: Int, key: ByteView, flow: Int, lsn: UInt64) -> Bool {
         guard let place = table.find(database, key) else { return false }
-        return touch(Int(table[place]), lsn: lsn)
+        let index = Int(table[place])
+        return self[index].flow == flow && touch(index, lsn: lsn)
     }
 
     /// A flush comes on a flow: it touches all keys.
@@ -156,7 +162,7 @@ struct RepairList: ~Copyable {
 
     /// The next key to read; nil if there is none now.
     mutating func nextToRead(now: Int64) -> Int? {
-        guard valuesOut < RepairList.valuesLimit else { return nil }
+        guard valuesOut < RepairList.valuesLimit, valueBytes <= valueBytesLimit else { return nil }
         for _ in 0..<queue.count {
             let index = Int(queue.popFirst())
             if self[index].state == .closed {
@@ -185,6 +191,7 @@ struct RepairList: ~Copyable {
         _ index: Int, before: UInt64, after: UInt64, value: ReadValue, now: Int64
     ) -> Bool {
         self[index].value = value
+        valueBytes += value.count
         guard self[index].lastTouched < before else {
             retry(index, now: now)
             return false
@@ -192,14 +199,14 @@ struct RepairList: ~Copyable {
         self[index].state = .holding
         self[index].before = before
         self[index].after = after
-        holding.append(index)
+        holding.append((index, self[index].flow, after))
         return true
     }
 
     /// What was read, or written, is of no use: the key is read again, after a while that grows.
     mutating func retry(_ index: Int, now: Int64) {
         giveBackValue(index)
-        holding.removeAll { $0 == index }
+        stopHolding(index)
         self[index].attempts += 1
         let exponent = min(max(0, self[index].attempts - 4), 10)
         let delay = self[index].attempts < 4 ? 0 : Int64(1) << Int64(exponent)
@@ -208,9 +215,15 @@ struct RepairList: ~Copyable {
         queue.push(Int32(index))
     }
 
+    private mutating func stopHolding(_ index: Int) {
+        holding.removeAll { $0.index == index }
+    }
+
     private mutating func giveBackValue(_ index: Int) {
         if self[index].state != .waiting { valuesOut -= 1 }
         guard let value = self[index].value else { return }
+        valueBytes -= value.count
+        value.count = 0
         value.bytes.clear(keeping: 1 << 16)
         spareValues.append(value)
         self[index].value = nil
@@ -220,19 +233,19 @@ struct RepairList: ~Copyable {
 
     /// A key of a flow that has come to `next` whose value can be written.
     func due(flow: Int, next: UInt64) -> Int? {
-        holding.first { self[$0].flow == flow && self[$0].after <= next }
+        holding.first { $0.flow == flow && $0.after <= next }?.index
     }
 
     /// The value of a key is in the pipeline: what comes now is applied to it.
     mutating func isWritten(_ index: Int) {
         self[index].state = .writing
-        holding.removeAll { $0 == index }
+        stopHolding(index)
     }
 
     /// Takes a key off the list.
     mutating func close(_ index: Int, isRepaired: Bool) {
         giveBackValue(index)
-        holding.removeAll { $0 == index }
+        stopHolding(index)
         if isRepaired { repaired += 1 }
         let repair = self[index]
         repair.key.withByteView { name in

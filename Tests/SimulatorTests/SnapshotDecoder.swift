@@ -89,7 +89,7 @@ struct SnapshotDecoder {
         open[id] = nil
     }
 
-    private static func decompress(
+    static func decompress(
         _ frame: [UInt8], _ format: FrameDecompressor.Format
     ) throws -> [UInt8] {
         var decompressor = FrameDecompressor(format)
@@ -314,6 +314,9 @@ struct Reader {
         return Array(bytes[position..<position + count])
     }
 
+    /// What was read since `start`.
+    func bytes(from start: Int) -> [UInt8] { Array(bytes[start..<position]) }
+
     mutating func byte() throws -> UInt8 { try take(1)[0] }
 
     mutating func little(_ width: Int) throws -> UInt64 {
@@ -346,6 +349,15 @@ struct Reader {
         case 0xc0: return Array(String(try signed(1)).utf8)
         case 0xc1: return Array(String(try signed(2)).utf8)
         case 0xc2: return Array(String(try signed(4)).utf8)
+        case 0xc3:
+            let size = try length()
+            let original = try length()
+            var buffer = try RegionBuffer()
+            let isComplete = try take(size).withByteView { view in
+                try LZF.decompress(view, originalCount: original, into: &buffer)
+            }
+            guard isComplete else { throw failure("LZF") }
+            return buffer.view.array()
         default:
             position = start
             return try take(try length())

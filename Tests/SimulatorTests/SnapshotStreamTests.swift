@@ -262,14 +262,15 @@ import Testing
                 }
             }
             #expect(decoder.entries.count == state.count)
-            for entry in decoder.entries {
+            let different = decoder.entries.filter { entry in
                 let key = StateKey(database: entry.database, name: entry.key)
-                let agrees = state[key].map { $0.agrees(with: entry) } ?? false
-                #expect(agrees, "seed \(seed), \(key), type \(entry.type)")
                 let stored = sent[entry.name]
-                #expect((entry.mask == 1) == stored?.isSticky)
-                #expect((entry.type == 31) == (stored?.elementExpiries.isEmpty == false))
+                return state[key]?.agrees(with: entry) != true
+                    || (entry.mask == 1) != stored?.isSticky
+                    || (entry.type == 31) != (stored?.elementExpiries.isEmpty == false)
             }
+            let names = different.prefix(5).map { "\(printable($0.key)) type \($0.type)" }
+            #expect(different.count == 0, "seed \(seed): \(names)")
         }
     }
 }

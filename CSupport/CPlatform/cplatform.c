@@ -51,9 +51,11 @@ int cp_write_all(int fd, const void *from, size_t count) {
     return 0;
 }
 
-int cp_create_file(const char *path) {
-    return (int)CP_RETRY(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
+int cp_open_log(const char *path) {
+    return (int)CP_RETRY(open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
 }
+
+int cp_empty_file(int fd) { return (int)CP_RETRY(ftruncate(fd, 0)); }
 
 int cp_sync_data(int fd) { return (int)CP_RETRY(fdatasync(fd)); }
 
@@ -175,6 +177,14 @@ int cp_socket_error(int fd) {
     socklen_t size = sizeof value;
     if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &value, &size) < 0) return -errno;
     return value;
+}
+
+int cp_pipe(int *reader, int *writer) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0) return -errno;
+    *reader = ends[0];
+    *writer = ends[1];
+    return 0;
 }
 
 int cp_socket_pair(int *first, int *second) {

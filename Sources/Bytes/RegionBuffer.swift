@@ -78,6 +78,18 @@ public struct RegionBuffer: ~Copyable {
         base?.storeBytes(of: value.bigEndian, toByteOffset: offset, as: T.self)
     }
 
+    /// Appends what is left of a file.
+    public mutating func appendAll(from descriptor: Int32) throws(SystemError) {
+        while true {
+            try reserve(count + 65536)
+            guard let base else { return }
+            let result = cp_read(descriptor, base + count, capacity - count)
+            guard result >= 0 else { throw SystemError(result: Int32(result)) }
+            if result == 0 { return }
+            count += Int(result)
+        }
+    }
+
     /// Writes everything to a file, in as many calls as it takes.
     public func writeAll(to descriptor: Int32) throws(SystemError) {
         guard let base, count > 0 else { return }

@@ -54,8 +54,10 @@ final class SyntheticContent: FlowContent {
         nextLSNs.read { $0[flow] }
     }
 
-    func start(flow: Int, lsn: UInt64?) -> FlowStart? {
-        guard let lsn, lsn >= 1, lsn <= nextLSN(flow: flow) else { return .full }
+    func start(flow: Int, lsn: UInt64?, lastMaster: String?) -> FlowStart? {
+        guard lastMaster == nil, let lsn, lsn >= 1, lsn <= nextLSN(flow: flow) else {
+            return .full
+        }
         return .partial(nextLSN: lsn)
     }
 

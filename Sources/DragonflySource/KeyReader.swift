@@ -37,6 +37,14 @@ public struct KeyReader: ~Copyable {
     /// The encoded value that was read, from after the key to its end; valid until the next `read`.
     public var value: ByteView { content.view.slice(valueStart, valueCount) }
 
+    /// Hands the buffer that holds `value` over, in exchange for another one; returns where in it
+    /// the value is.
+    public mutating func exchangeBuffer(_ other: inout RegionBuffer) -> (start: Int, count: Int) {
+        swap(&content, &other)
+        defer { (valueStart, valueCount) = (0, 0) }
+        return (valueStart, valueCount)
+    }
+
     var reading = KeyReading()
     var content: RegionBuffer
     var valueStart = 0

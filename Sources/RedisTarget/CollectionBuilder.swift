@@ -8,20 +8,27 @@ struct CollectionBuilder: ~Copyable {
         case open
         case delete
         case elements
+        case elementExpiries
         case expiry
         case close
     }
 
     private var reader: ValueReader
     private var scratch: RegionBuffer
+    private let knowsFieldExpiry: Bool
     private var stage = Stage.open
     private var unixMilliseconds: Int64 = 0
+    private var start: ValueReader.Mark?
+    // Elements of the value in hand that have an expiry.
+    private var expiringElements = 0
     private(set) var memberExpiriesDropped = 0
 
-    init() throws(SystemError) {
+    /// - Parameter knowsFieldExpiry: the target has HPEXPIREAT.
+    init(knowsFieldExpiry: Bool) throws(SystemError) {
         let reader = try ValueReader()
         scratch = try RegionBuffer(capacity: 4096)
         self.reader = reader
+        self.knowsFieldExpiry = knowsFieldExpiry
     }
 
     /// Begins with an entry whose structure was checked.
@@ -29,6 +36,8 @@ struct CollectionBuilder: ~Copyable {
         _ entry: SnapshotEntry, unixMilliseconds: Int64
     ) throws(DecodeError) {
         try reader.open(type: entry.type, value: entry.value)
+        start = reader.mark
+        expiringElements = 0
         stage = .open
         self.unixMilliseconds = unixMilliseconds
     }
@@ -47,7 +56,13 @@ struct CollectionBuilder: ~Copyable {
                 stage = .elements
             case .elements:
                 guard let more = try writeChunk(entry, place, target) else { return false }
-                if !more { stage = .expiry }
+                if !more {
+                    stage = .elementExpiries
+                    if expiringElements > 0, let start { try reader.rewind(to: start) }
+                }
+            case .elementExpiries:
+                guard try writeElementExpiries(entry, place, target) else { return false }
+                stage = .expiry
             case .expiry:
                 guard try place.expire(entry, target) else { return false }
                 stage = .close
@@ -80,13 +95,46 @@ struct CollectionBuilder: ~Copyable {
             guard let element = try reader.next() else { break }
             guard isAlive(element) else { continue }
             written += 1
-            if element.expiryMilliseconds != 0 { memberExpiriesDropped += 1 }
+            if element.expiryMilliseconds != 0 { expiringElements += 1 }
             if family == .zset { target.argument(double: element.score, scratch: &scratch) }
             target.argument(element.member)
             if family == .hash { target.argument(element.value) }
         }
         precondition(written == elements, "a checked value reads the same twice")
         place.endPart(entry, target)
+        return true
+    }
+
+    /// Sets or counts the expiries of the elements written; false if there is no room.
+    private mutating func writeElementExpiries(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        guard knowsFieldExpiry, entry.type.family == .hash else {
+            memberExpiriesDropped += expiringElements
+            return true
+        }
+        while expiringElements > 0 {
+            let here = reader.mark
+            guard let element = try reader.next() else { break }
+            guard element.expiryMilliseconds != 0, isAlive(element) else { continue }
+            let bytes =
+                entry.key.count + element.member.count + TargetConnection.argumentBytes(20) * 6
+            guard
+                try target.begin(flow: place.flow, database: entry.database, bytes: bytes)
+            else {
+                try reader.rewind(to: here)
+                return false
+            }
+            target.header(arguments: 6)
+            target.argument("HPEXPIREAT")
+            target.argument(entry.key)
+            target.argument(decimal: element.expiryMilliseconds)
+            target.argument("FIELDS")
+            target.argument("1")
+            target.argument(element.member)
+            place.endPart(entry, target)
+            expiringElements -= 1
+        }
         return true
     }
 

@@ -22,6 +22,9 @@ public enum CommandKind: UInt8, Sendable, BitwiseCopyable {
     case discard
     /// The true expiry of a key that was kept alive; no record.
     case expiry
+    /// The last (or only) command of a value that was read again; no record. `nextLSN` is its
+    /// place in the repair list.
+    case repair
 }
 
 extension CommandKind {

@@ -29,20 +29,21 @@ public struct EntryWriter: ~Copyable {
     static let chunkElements = 512
     static let chunkBytes = 64 << 10
 
-    let version: TargetVersion
+    /// What the target is.
+    public let version: TargetVersion
     private let method: Method
     private var check: ContainerCheck
     private var rewritten: RegionBuffer
     private var collections: CollectionBuilder
     private var streams: StreamBuilder
-    // The flow whose entry is being built over several turns, -1 if none.
-    private var buildingFlow = -1
+    /// The flow whose entry is being built over several turns, -1 if none.
+    public private(set) var buildingFlow = -1
 
     public init(version: TargetVersion, method: Method) throws(SystemError) {
         // All first: a struct that owns memory cannot be left half made.
         let check = try ContainerCheck()
         let rewritten = try RegionBuffer(capacity: 64 << 10)
-        let collections = try CollectionBuilder()
+        let collections = try CollectionBuilder(knowsFieldExpiry: version.knowsFieldExpiry)
         let streams = try StreamBuilder(knowsEntriesRead: version.knowsEntriesRead)
         self.version = version
         self.method = method
@@ -63,9 +64,10 @@ public struct EntryWriter: ~Copyable {
     ///   - kind: what its last command is marked as: `.entry` or `.journal`.
     ///   - nextLSN: the LSN after the record, 0 in the snapshot.
     ///   - unixMilliseconds: the time of elements that have expired already.
+    ///   - byCommands: never by RESTORE, whatever the method.
     public mutating func write(
         _ entry: SnapshotEntry, flow: Int, as kind: CommandKind, nextLSN: UInt64,
-        unixMilliseconds: Int64, to target: TargetConnection
+        unixMilliseconds: Int64, byCommands: Bool = false, to target: TargetConnection
     ) throws(DecodeError) -> EntryOutcome {
         let place = EntryPlace(
             flow: flow, kind: kind, nextLSN: nextLSN, unixMilliseconds: unixMilliseconds)
@@ -74,7 +76,7 @@ public struct EntryWriter: ~Copyable {
             return try build(entry, place, target)
         }
         if entry.type == .string {
-            return try writeString(entry, place, target)
+            return try writeString(entry, place, byCommands, target)
         }
         var loading = version.loading(of: entry.type)
         guard loading != .impossible else { return .impossible }
@@ -82,7 +84,9 @@ public struct EntryWriter: ~Copyable {
         if verdict.isEmpty {
             return try delete(entry, place, target) ? .sent : .blocked
         }
-        if method == .commands || !verdict.isVerbatimLoadable { loading = .commands }
+        if method == .commands || byCommands || !verdict.isVerbatimLoadable {
+            loading = .commands
+        }
         switch loading {
         case .verbatim:
             return try restore(entry, entry.type, entry.value, place, target)
@@ -98,9 +102,10 @@ public struct EntryWriter: ~Copyable {
     // MARK: One command
 
     private mutating func writeString(
-        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ byCommands: Bool,
+        _ target: TargetConnection
     ) throws(DecodeError) -> EntryOutcome {
-        if method == .restore {
+        if method == .restore && !byCommands {
             _ = try check.check(type: .string, value: entry.value)
             return try restore(entry, .string, entry.value, place, target)
         }
@@ -162,6 +167,17 @@ public struct EntryWriter: ~Copyable {
         if entry.expiryMilliseconds != 0 { target.argument("ABSTTL") }
         place.end(entry, target)
         return .sent
+    }
+
+    /// Deletes a key, as its only command; false if there is no room now.
+    public func delete(
+        database: Int, key: ByteView, flow: Int, as kind: CommandKind, nextLSN: UInt64,
+        to target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        guard buildingFlow < 0 else { return false }
+        let place = EntryPlace(flow: flow, kind: kind, nextLSN: nextLSN, unixMilliseconds: 0)
+        let entry = SnapshotEntry(database: database, type: .string, key: key, value: ByteView())
+        return try delete(entry, place, target)
     }
 
     private func delete(

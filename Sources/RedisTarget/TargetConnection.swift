@@ -329,11 +329,19 @@ public final class TargetConnection {
         guard let first = arguments.next() else {
             return (groupCommand.isEmpty ? name : groupCommand.view, groupKey.view)
         }
-        if name.equals("XGROUP"), let key = arguments.next() { return (name, key) }
+        if name.equalsIgnoringCase("XGROUP"), let key = arguments.next() { return (name, key) }
         if name.equals("EVAL"), arguments.next() != nil, let key = arguments.next() {
             return (name, key)
         }
         return (name, first)
+    }
+
+    /// The second argument of a command with two or more, nil if its bytes are gone.
+    public func secondArgument(of command: CommandInFlight) -> ByteView? {
+        guard let bytes = bytes(of: command), var arguments = RESPArguments(bytes),
+            arguments.next() != nil, arguments.next() != nil
+        else { return nil }
+        return arguments.next()
     }
 
     /// Text of the error in the reply that `nextReply` returned, or of the first error of its record.

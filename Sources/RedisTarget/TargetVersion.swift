@@ -109,6 +109,11 @@ public struct TargetVersion: Sendable, Equatable, CustomStringConvertible {
 
     /// XGROUP CREATE/SETID ENTRIESREAD, XSETID ENTRIESADDED: Redis 7.0 and Valkey.
     public var knowsEntriesRead: Bool { isAtLeast(7, 0) }
+
+    /// HPEXPIREAT and HPERSIST, expiries of single hash fields: Redis 7.4 and Valkey 9.
+    public var knowsFieldExpiry: Bool {
+        product == .valkey ? major >= 9 : isAtLeast(7, 4)
+    }
 }
 
 /// The `name:value` lines of an INFO reply.

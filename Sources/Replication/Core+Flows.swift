@@ -152,7 +152,10 @@ extension Core {
                 flow.progress.snapshot.skipped += 1
                 return .done
             }
-            if entry.type == .streamListpacks { try suspectGroups(entry, flow) }
+            if groups.isWatching, entry.type.family == .stream { try noteGroups(entry, flow) }
+            if entry.type.hasElementExpiries {
+                journalWriter.noteElementExpiries(database: entry.database, key: entry.key)
+            }
         }
         guard entries != nil else { return .blocked }
         let outcome: EntryOutcome
@@ -212,21 +215,13 @@ extension Core {
         return try value.decoded(scratch: &scratch).starts(with: "HYLL")
     }
 
-    /// Up to v1.25 Dragonfly writes the stream's last id in place of each group's.
-    private func suspectGroups(_ entry: SnapshotEntry, _ flow: Flow) throws(DecodeError) {
-        if let release = control.release, (release.major, release.minor) >= (1, 26) { return }
+    private func noteGroups(_ entry: SnapshotEntry, _ flow: Flow) throws(DecodeError) {
         do throws(DecodeError) {
-            try groupReader.open(type: entry.type, value: entry.value)
+            guard try !groups.note(entry, flow: flow.index) else { return }
         } catch {
             throw located(error, flow, opcode: entry.type.rawValue)
         }
-        guard groupReader.groupCount > 0 else { return }
-        report(
-            Finding(
-                kind: .repair, database: entry.database, key: entry.key.printable(),
-                command: "stream",
-                reason: "this release of the source sends a wrong last id for consumer groups; "
-                    + "set it with XGROUP SETID"))
+        noteGroups(database: entry.database, key: entry.key, flow: flow)
     }
 
     private func auxiliary(

@@ -35,6 +35,10 @@ extension Core {
     }
 
     func journalStep(_ flow: Flow) throws(DecodeError) -> Step {
+        if flow.heldRecord == nil {
+            guard settings.mode == .replicate || flow.follows else { return .needsInput }
+            if repairs.openCount > 0, !writeDueRepairs(flow) { return .blocked }
+        }
         let record: JournalRecord
         if let held = flow.heldRecord {
             record = held
@@ -95,6 +99,7 @@ extension Core {
         if match.rule == .flushAll || match.rule == .flushDatabase {
             return try flush(record, isInSnapshot: isInSnapshot, flow)
         }
+        if repairs.openCount > 0 { watchRepairs(record, match, flow) }
         let context = RecordContext(
             flow: flow.index, nextLSN: isInSnapshot ? 0 : record.lsn + 1,
             isInSnapshot: isInSnapshot, unixMilliseconds: cp_unix_milliseconds())
@@ -114,47 +119,50 @@ extension Core {
             return .blocked
         case .skipped:
             flow.progress.journal.skipped += 1
-        case .unsupported:
+        case .unsupported(let reason):
             flow.progress.journal.skipped += 1
-            name(record, match, .skipped, "the target has no such type")
+            name(record, match, "\(reason)")
         case .ghost:
             flow.progress.journal.skipped += 1
             totals.ghostKeys += 1
         case .repair(let reason):
-            flow.progress.journal.skipped += 1
-            name(record, match, .repair, "\(reason)")
+            flow.progress.journal.repaired += 1
+            markForRepair(record, flow, "\(reason)")
         case .sentRepair(let reason):
             flow.recordsPending += 1
-            name(record, match, .repair, "\(reason)")
+            markForRepair(record, flow, "\(reason)")
         }
         return .done
     }
 
     /// What only looks at a record: the vote on placement, and pops that may stand for more.
     private func watch(_ record: JournalRecord, _ match: JournalRules.Match, _ flow: Flow) {
-        guard placement.wantsVotes || record.transactionID != 0,
+        guard placement.wantsVotes || record.transactionID != 0 || groups.isWatching,
             let key = journalWriter.key(of: record, match)
         else { return }
         if placement.wantsVotes { placement.vote(key, flow: flow.index) }
+        if groups.isWatching, record.arguments.first?.equalsIgnoringCase("XGROUP") ?? false {
+            noteGroups(database: record.database, key: key, flow: flow)
+        }
         guard record.transactionID != 0 else { return }
         if match.rule == .pop, record.argumentCount == 2 {
             pops.popped(
-                record.transactionID, database: record.database, key: key, now: nowMilliseconds
-            ) { report($0) }
+                record.transactionID, database: record.database, key: key, flow: flow.index,
+                now: nowMilliseconds
+            ) { markForRepair($0) }
         } else if match.rule == .push {
             pops.pushed(record.transactionID)
         }
     }
 
     private func name(
-        _ record: JournalRecord, _ match: JournalRules.Match, _ kind: Finding.Kind,
-        _ reason: String
+        _ record: JournalRecord, _ match: JournalRules.Match, _ reason: String
     ) {
         var arguments = record.arguments
         let command = arguments.next() ?? ByteView()
         report(
             Finding(
-                kind: kind, database: record.database,
+                kind: .skipped, database: record.database,
                 key: journalWriter.key(of: record, match)?.printable() ?? "",
                 command: command.printable(limit: 32), reason: reason))
     }
@@ -191,6 +199,9 @@ extension Core {
         }
         flowsAtFlush = 0
         for each in flows {
+            if repairs.openCount > 0, let own = each.heldRecord {
+                repairs.touchAll(flow: each.index, lsn: own.lsn)
+            }
             each.recordsPending += 1
             each.waitsForFlush = false
             guard each !== flow, let own = each.heldRecord else { continue }

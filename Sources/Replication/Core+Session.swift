@@ -58,7 +58,7 @@ extension Core {
     /// The last ACK of every flow first, then the end of every flow: the first end makes the source
     /// close the other flows, and an ACK after that would meet a closed socket.
     private func leaveFlows() {
-        isLeaving = true
+        leave()
         for flow in flows {
             flow.isDone = true
             flow.dropHeld()
@@ -111,10 +111,7 @@ extension Core {
         case .journalBegins(let next):
             flow.progress.phase = .stable
             beginJournal(flow, next ?? 0)
-            if settings.mode == .migrate {
-                flow.isDone = true
-                flow.progress.phase = .finished
-            }
+            if settings.mode == .migrate { flow.progress.phase = .finished }
         case .failed(let error):
             perform(control.flowFailed(flow.index, error))
         case .shutDownWriting:
@@ -139,6 +136,11 @@ extension Core {
 
     private func openFlows(_ all: [FlowSettings]) {
         placement = ShardPlacement(flowCount: all.count)
+        groups.watch(control.release)
+        // Seen with v1.30; v1.40 takes the expiry along.
+        journalWriter.renamesKeepExpiry =
+            control.release.map { ($0.major, $0.minor) < (1, 40) } ?? true
+        takeOpenRepairs()
         for flowSettings in all {
             do throws(SystemError) {
                 let socket = try Socket(

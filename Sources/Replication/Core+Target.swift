@@ -48,8 +48,9 @@ extension Core {
         while releasePlace < held.places.upperBound {
             if let (entry, database, key) = held.entry(at: releasePlace) {
                 do throws(DecodeError) {
-                    guard try journalWriter.release(
-                        entry, database: database, key, to: target)
+                    guard
+                        try journalWriter.release(
+                            entry, database: database, key, to: target)
                     else { return }
                 } catch {
                     fail(.interrupted, "no memory to set the expiry of \(key.printable())")
@@ -101,6 +102,8 @@ extension Core {
             }
         case .part, .discard:
             break
+        case .repair:
+            settleRepair(reply)
         case .auxiliaryScript:
             if !reply.reply.hasError { totals.scriptsLoaded += 1 }
         case .expiry:
@@ -131,8 +134,12 @@ extension Core {
         let isOwn = Int(reply.command.flow) == flow.index
         flow.settle(nextLSN: isOwn ? reply.command.nextLSN : 0)
         if reply.recordFailed {
-            flow.progress.journal.failed += 1
-            if isOwn { nameFailure(reply) }
+            if reply.command.kind == .journal, markRefused(reply, flow) {
+                flow.progress.journal.repaired += 1
+            } else {
+                flow.progress.journal.failed += 1
+                if isOwn { nameFailure(reply) }
+            }
         } else {
             flow.progress.journal.applied += 1
         }

@@ -55,7 +55,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     enum Role {
         static let target: UInt32 = 0
         static let control: UInt32 = 1
-        static let firstFlow: UInt32 = 2
+        static let reader: UInt32 = 2
+        static let firstFlow: UInt32 = 3
     }
 
     enum Timer {
@@ -95,8 +96,24 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var flows: [Flow] = []
     var placement = ShardPlacement(flowCount: 1)
     var pops = PopWatch()
-    var groupReader: StreamReader
+    var groups: StreamGroups
     var held: HeldExpiries
+
+    var repairs: RepairList
+    var repairLog: RepairLog?
+    /// The connection that reads keys, made when the first one is to be read.
+    var reader: KeyReader?
+    var readerSocket: Socket?
+    /// The repair whose key is being read, and the one whose value is half written.
+    var readingRepair: Int?
+    var writingRepair: Int?
+    var readerFailures = 0
+    var readerNotBefore: Int64 = 0
+    var readerDeadline = Int64.max
+    /// When the last key was repaired, and when an orderly end was wanted, milliseconds.
+    var repairedAt: Int64 = 0
+    var finishingSince: Int64 = 0
+
     /// Up to where in `held` the true expiries were set, at the end.
     var releasePlace = 0
     var scratch: RegionBuffer
@@ -108,6 +125,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var totals = Progress()
     var failure: RunError?
     var wasStopped = false
+    /// The run is to end in order, once nothing is left to repair.
+    var isFinishing = false
     var isLeaving = false
     var isSourceLeft = false
     /// When reading the closing control connection ends at the latest, milliseconds.
@@ -134,7 +153,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         control = ControlSession(settings.controlSettings, now: 0)
         scratch = try RegionBuffer(capacity: 64 << 10)
         held = try HeldExpiries()
-        groupReader = try StreamReader()
+        groups = try StreamGroups()
+        repairs = try RepairList(valueBytesLimit: settings.valueBytesLimit)
         try reactor.add(socket)
         targetHeardAt = reactor.now
     }
@@ -145,6 +165,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
 
     func runCore() {
         reactor.setTimer(Timer.tick, after: tickNanoseconds)
+        openRepairLog()
         do throws(SystemError) {
             try reactor.run(self)
         } catch {
@@ -166,7 +187,17 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
             return
         }
         wasStopped = true
-        leave()
+        finish()
+    }
+
+    /// Ends the run in order: what the journal did not tell is read from the source before it is
+    /// left.
+    func finish() {
+        guard !isFinishing, !isLeaving else { return }
+        isFinishing = true
+        finishingSince = nowMilliseconds
+        pops.finish { markForRepair($0) }
+        markGroups()
     }
 
     // MARK: Sockets
@@ -177,6 +208,11 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
             greeting.begin(target)
         case Role.control:
             perform(control.connected(now: nowMilliseconds, output: &socket.output))
+            reactor.markDirty(socket)
+        case Role.reader:
+            if let action = reader?.connected(now: nowMilliseconds, output: &socket.output) {
+                perform(action)
+            }
             reactor.markDirty(socket)
         default:
             let flow = flow(of: socket)
@@ -190,6 +226,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         switch socket.role {
         case Role.target: readTarget()
         case Role.control: readControl(socket)
+        case Role.reader: readReader(socket)
         default: advance(flow(of: socket))
         }
     }
@@ -200,6 +237,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         case Role.control:
             perform(control.connectionEnded("\(error)"))
             if control.phase == .closed { sourceIsLeft() }
+        case Role.reader: failedReader(error)
         default:
             let flow = flow(of: socket)
             perform(flow.session.connectionEnded("\(error)"), on: flow)
@@ -219,7 +257,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
             reactor.markDirty(controlSocket)
             if nowMilliseconds >= controlDeadline { sourceIsLeft() }
         }
-        pops.tick(nowMilliseconds) { report($0) }
+        pops.tick(nowMilliseconds) { markForRepair($0) }
+        tickReader()
         watchTarget()
         publish()
         if reactor.now > drainDeadline {
@@ -233,6 +272,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
 
     func turnEnding() {
         target.pumpOversize()
+        advanceRepairs()
+        if settings.mode == .migrate { decideOnFlows() }
         for flow in flows where !flow.isClosed {
             if flow.progress.appliedLSN > 0 {
                 flow.session.applied(upTo: flow.progress.appliedLSN)
@@ -241,16 +282,32 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
                 flow.session.tick(now: nowMilliseconds, output: &flow.socket.output), on: flow)
             if flow.socket.bytesUnsent > 0 { reactor.markDirty(flow.socket) }
         }
-        if settings.mode == .migrate, !isLeaving, !flows.isEmpty,
-            flows.allSatisfy({ $0.isDone })
+        if settings.mode == .migrate, !isFinishing, !isLeaving, !flows.isEmpty,
+            flows.allSatisfy({ $0.follows || $0.isDone })
         {
-            leave()
+            finish()
         }
-        if isSourceLeft {
+        if isFinishing, !isLeaving, mayLeaveRepairs() { leave() }
+        if isSourceLeft, readerSocket == nil {
             releaseHeldExpiries()
             if target.commandsInFlight == 0 && held.count == 0 || !isTargetUsable {
+                giveUpWrittenRepairs()
                 reactor.stop()
             }
+        }
+    }
+
+    /// A copy is complete at the beginning of a flow's journal, unless there is something to repair:
+    /// then the journal is followed as far as that takes.
+    private func decideOnFlows() {
+        for flow in flows
+        where flow.routedLSN > 0 && flow.recordsPending == 0 && !flow.follows && !flow.isDone {
+            if repairs.openCount > 0 || groups.count > 0 || pops.isWaiting {
+                flow.follows = true
+            } else {
+                flow.isDone = true
+            }
+            reactor.resume(flow.socket)
         }
     }
 
@@ -261,6 +318,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     func leave() {
         guard !isLeaving else { return }
         isLeaving = true
+        pops.finish { markForRepair($0) }
+        endRepairs()
         for flow in flows {
             flow.isDone = true
             flow.dropHeld()
@@ -283,7 +342,6 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         isSourceLeft = true
         isLeaving = true
         if let controlSocket { reactor.close(controlSocket) }
-        pops.finish { report($0) }
         drainDeadline = reactor.now + Core.drainLimitNanoseconds
     }
 
@@ -295,6 +353,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         totals.phase = phase
         totals.flows = flows.map(\.progress)
         totals.keysToRepair = findings.keysToRepair
+        totals.keysRepaired = repairs.repaired
+        totals.repairsOpen = repairs.openCount
         totals.memberExpiriesDropped =
             journalWriter.memberExpiriesDropped + (entries?.memberExpiriesDropped ?? 0)
         totals.stickyFlagsDropped = stickyEntries + journalWriter.stickyFlagsDropped
@@ -310,7 +370,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
 
     private var phase: Progress.Phase {
         if isSourceLeft && (target.commandsInFlight == 0 || !isTargetUsable) { return .finished }
-        if isLeaving { return .stopping }
+        if isLeaving || isFinishing && wasStopped { return .stopping }
         if flows.isEmpty { return .connecting }
         return switch flows.map(\.progress.phase).min(by: { $0.rawValue < $1.rawValue }) {
         case .snapshot: .snapshot

@@ -26,6 +26,8 @@ final class Flow {
     var recordsPending = 0
     /// The LSN after the last journal record that was handled, 0 before the journal.
     var routedLSN: UInt64 = 0
+    /// Of `migrate`: follows the journal until nothing is left to repair.
+    var follows = false
     /// Takes no more from the stream: it has what it came for, or the run ends.
     var isDone = false
     /// Our side has ended; what the source still sends is read and dropped.

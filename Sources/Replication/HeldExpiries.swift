@@ -57,10 +57,16 @@ struct HeldExpiries: ~Copyable {
         table.remove(at: place)
     }
 
+    /// Whether something is open for the key.
+    func holds(database: Int, key: ByteView) -> Bool {
+        table.find(database, key) != nil
+    }
+
     /// The key was given another name, or moved to another database, with its expiry.
     mutating func move(
         database: Int, key: ByteView, toDatabase: Int, toKey: ByteView
     ) {
+        guard database != toDatabase || !key.equals(toKey) else { return }
         cancel(database: toDatabase, key: toKey)
         guard let place = table.find(database, key) else { return }
         let held = table[place]

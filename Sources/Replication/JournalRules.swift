@@ -6,8 +6,16 @@ enum JournalRule: UInt8, Equatable {
     case pass
     /// LPUSH, RPUSH and their X forms: passed; they explain a pop of the same transaction.
     case push
+    /// INCR, DECR: passed, unless the source also serves memcached (6.8).
+    case increment
     /// INCRBYFLOAT, HINCRBYFLOAT: computed on the target as Dragonfly does.
     case floatIncrement
+    /// PREPEND: done by a script.
+    case prepend
+    /// HINCRBY, HSETNX: passed, unless elements of the key may have expired unseen (5.10).
+    case readsElement
+    /// SMOVE: the same of its first key.
+    case setMove
     /// SET without STICK and _MCFLAGS; a PFMERGE ghost is dropped.
     case set
     /// GETSET: SET, so that the old value does not come back as a reply.
@@ -23,28 +31,35 @@ enum JournalRule: UInt8, Equatable {
     case rename
     /// RESTORE: written like a snapshot entry, in the form the target can load.
     case restore
-    /// DELEX: DEL if it has no condition.
+    /// DELEX: DEL, or a script that compares first.
     case deleteConditionally
     /// SADDEX: SADD; the members' expiry is dropped and counted.
     case addWithExpiry
-    /// HSETEX in Dragonfly's and in Redis 8's form: HSET or HSETNX; the expiry is dropped and counted.
+    /// HSETEX in Dragonfly's and in Redis 8's form: HSET or HSETNX, with the fields' expiry where the
+    /// target has such.
     case hashSetWithExpiry
-    /// FIELDEXPIRE, HEXPIRE: the element expiry is dropped and counted.
+    /// HEXPIRE: HPEXPIREAT, or the expiry is dropped and counted.
+    case hashExpiry
+    /// FIELDEXPIRE, of a hash or a set: dropped and counted, or repaired.
     case elementExpiry
-    /// HGETEX: nothing, or an element expiry that is dropped and counted.
+    /// HGETEX: nothing, HPEXPIREAT or HPERSIST.
     case hashGetWithExpiry
-    /// XADD: passed if its id is final.
+    /// XADD, XTRIM: passed if their result is settled.
     case streamAdd
-    /// XCLAIM: passed; exact only with a minimum idle time of 0.
+    case streamTrim
+    /// XGROUP, XSETID: passed; older targets know fewer options.
+    case streamGroup
+    case streamSetID
+    /// XCLAIM, XAUTOCLAIM: passed with a minimum idle time of 0.
     case streamClaim
-    /// XAUTOCLAIM: the same, its arguments in other places.
-    case streamAutoClaim
     /// LPOP, RPOP: passed; without a count and inside a transaction it may stand for more (6.8).
     case pop
     /// LMPOP, ZMPOP with all arguments: passed.
     case multiPop
     /// SORT: skipped without STORE, passed with it, a cut-off one repaired.
     case sort
+    /// GEORADIUS and relatives: skipped without STORE, their destination repaired with it.
+    case geoStore
     /// ZUNIONSTORE and relatives: passed if whole; older releases cut it per shard (6.8).
     case aggregateStore
     /// ZRANGESTORE: the same, without a key count.
@@ -60,10 +75,16 @@ enum JournalRule: UInt8, Equatable {
     case script
     /// Nothing for a Redis to do.
     case skip
+    /// FT.*: search indexes are no data; named once.
+    case search
     /// The target has no such type.
     case unsupported
-    /// Cannot be carried over exactly: its key is named.
+    /// What a target must not be told by a source: skipped and named.
+    case administrative
+    /// Cannot be carried over exactly: its key is repaired.
     case repair
+    /// In no row of the table: passed as it came, for the target may know it.
+    case unknown
 }
 
 /// Looks up a command's rule without allocating.
@@ -92,27 +113,31 @@ struct JournalRules {
         for (rule, names) in JournalRules.table {
             for name in names { insert(name, rule, key: 1) }
         }
-        for name in ["XGROUP", "LMPOP", "ZMPOP"] { insert(name, nil, key: 2) }
+        for name in ["XGROUP", "LMPOP", "ZMPOP", "COPY", "BITOP"] { insert(name, nil, key: 2) }
         for name in ["FLUSHALL", "FLUSHDB", "DFLYCLUSTER", "SCRIPT", "PING"] {
             insert(name, nil, key: 0)
         }
+        for name in JournalRules.administrative { insert(name, .administrative, key: 0) }
     }
 
-    /// One row per rule. A command that is in no row is unknown: it is repaired by name.
+    /// One row per rule. A command that is in no row is unknown.
     private static let table: [(JournalRule, [String])] = [
         (
             .pass,
             [
-                "SETNX", "APPEND", "SETRANGE", "INCR", "DECR", "INCRBY", "DECRBY",
-                "MSET", "SETBIT", "BITFIELD", "PFADD", "LINSERT", "LSET",
-                "LTRIM", "LREM", "LMOVE", "RPOPLPUSH", "SADD", "SREM", "SMOVE", "ZADD", "ZINCRBY",
-                "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE", "ZREMRANGEBYLEX", "ZPOPMIN",
-                "ZPOPMAX", "GEOADD", "HSET", "HMSET", "HSETNX", "HINCRBY", "HDEL",
-                "XTRIM", "XDEL", "XACK", "XSETID", "XGROUP",
+                "SETNX", "APPEND", "SETRANGE", "INCRBY", "DECRBY", "MSET", "SETBIT", "BITFIELD",
+                "PFADD", "LINSERT", "LSET", "LTRIM", "LREM", "LMOVE", "RPOPLPUSH", "SADD", "SREM",
+                "ZADD", "ZINCRBY", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE",
+                "ZREMRANGEBYLEX", "ZPOPMIN", "ZPOPMAX", "GEOADD", "HSET", "HMSET", "HDEL", "XDEL",
+                "XACK",
             ]
         ),
         (.push, ["LPUSH", "RPUSH", "LPUSHX", "RPUSHX"]),
+        (.increment, ["INCR", "DECR"]),
         (.floatIncrement, ["INCRBYFLOAT", "HINCRBYFLOAT"]),
+        (.prepend, ["PREPEND"]),
+        (.readsElement, ["HINCRBY", "HSETNX"]),
+        (.setMove, ["SMOVE"]),
         (.expireAt, ["PEXPIREAT"]),
         (.delete, ["DEL", "UNLINK"]),
         (.persist, ["PERSIST"]),
@@ -124,14 +149,18 @@ struct JournalRules {
         (.deleteConditionally, ["DELEX"]),
         (.addWithExpiry, ["SADDEX"]),
         (.hashSetWithExpiry, ["HSETEX"]),
-        (.elementExpiry, ["FIELDEXPIRE", "HEXPIRE"]),
+        (.hashExpiry, ["HEXPIRE"]),
+        (.elementExpiry, ["FIELDEXPIRE"]),
         (.hashGetWithExpiry, ["HGETEX"]),
         (.streamAdd, ["XADD"]),
-        (.streamClaim, ["XCLAIM"]),
-        (.streamAutoClaim, ["XAUTOCLAIM"]),
+        (.streamTrim, ["XTRIM"]),
+        (.streamGroup, ["XGROUP"]),
+        (.streamSetID, ["XSETID"]),
+        (.streamClaim, ["XCLAIM", "XAUTOCLAIM"]),
         (.pop, ["LPOP", "RPOP"]),
         (.multiPop, ["LMPOP", "ZMPOP"]),
         (.sort, ["SORT"]),
+        (.geoStore, ["GEORADIUS"]),
         (.aggregateStore, ["ZUNIONSTORE", "ZINTERSTORE", "ZDIFFSTORE"]),
         (.rangeStore, ["ZRANGESTORE"]),
         (.move, ["MOVE"]),
@@ -149,26 +178,56 @@ struct JournalRules {
                 "BF.MADD", "BF.RESERVE", "BF.LOADCHUNK", "CF.ADD", "CF.ADDNX", "CF.INSERT",
                 "CF.INSERTNX", "CF.DEL", "CF.RESERVE", "CF.COMPACT", "CMS.INITBYDIM",
                 "CMS.INITBYPROB", "CMS.INCRBY", "CMS.MERGE", "TOPK.RESERVE", "TOPK.ADD",
-                "TOPK.INCRBY", "FT.CREATE", "FT.DROPINDEX", "FT.ALTER", "FT.SYNUPDATE",
+                "TOPK.INCRBY",
             ]
         ),
-        (.repair, ["PREPEND", "CL.THROTTLE"]),
+        (.search, ["FT.CREATE", "FT.DROPINDEX", "FT.ALTER", "FT.SYNUPDATE"]),
+        // The source records what came of most of these, never the commands: should one appear, it
+        // depends on other keys, on chance or on the clock, or would wait.
+        (
+            .repair,
+            [
+                "CL.THROTTLE", "COPY", "BITOP", "PFMERGE", "SINTERSTORE", "SUNIONSTORE",
+                "SDIFFSTORE", "GEOSEARCHSTORE", "SPOP", "EXPIRE", "PEXPIRE", "EXPIREAT", "SETEX",
+                "PSETEX", "GETEX", "BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BZPOPMIN",
+                "BZPOPMAX", "RESTORE-ASKING",
+            ]
+        ),
+    ]
+
+    /// Would change the target itself or the state of the connection, wait, or run other commands.
+    private static let administrative = [
+        "SHUTDOWN", "CONFIG", "DEBUG", "REPLICAOF", "SLAVEOF", "CLUSTER", "ACL", "MODULE",
+        "FAILOVER", "BGREWRITEAOF", "SAVE", "BGSAVE", "CLIENT", "SWAPDB", "MIGRATE", "FUNCTION",
+        "MONITOR", "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE",
+        "SUNSUBSCRIBE", "PUBLISH", "SPUBLISH", "EVAL", "EVAL_RO", "EVALSHA", "EVALSHA_RO", "FCALL",
+        "FCALL_RO", "MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH", "AUTH", "HELLO", "RESET",
+        "QUIT", "SELECT", "SYNC", "PSYNC", "REPLCONF", "DFLY", "REPLTAKEOVER", "ASKING",
+        "READONLY", "READWRITE", "WAIT", "WAITAOF", "BLMPOP", "BZMPOP", "XREAD", "XREADGROUP",
+        "KEYS", "SCAN", "COMMAND", "INFO", "ROLE", "LATENCY", "SLOWLOG", "MEMORY", "LOLWUT",
+        "PFDEBUG", "PFSELFTEST",
     ]
 
     /// The rule for a command name in any letter case.
     func match(_ name: ByteView) -> Match {
-        guard let (low, high) = JournalRules.pack(name) else {
-            return Match(rule: .repair, keyPosition: 1)
-        }
+        guard let (low, high) = JournalRules.pack(name) else { return unlisted(name) }
         var index = JournalRules.start(low, high)
         while true {
             let slot = slots[index]
             if slot.low == low && slot.high == high {
                 return Match(rule: slot.rule, keyPosition: Int(slot.keyPosition))
             }
-            if slot.low == 0 { return Match(rule: .repair, keyPosition: 1) }
+            if slot.low == 0 { return unlisted(name) }
             index = (index + 1) & (JournalRules.slotCount - 1)
         }
+    }
+
+    private func unlisted(_ name: ByteView) -> Match {
+        var rule = JournalRule.unknown
+        if name.count > 3, name.slice(0, 3).equalsIgnoringCase("FT.") { rule = .search }
+        // Too long for the table.
+        if name.equalsIgnoringCase("GEORADIUSBYMEMBER") { rule = .geoStore }
+        return Match(rule: rule, keyPosition: 1)
     }
 
     // Adds a command, or sets the key position of one that is there.

@@ -2,85 +2,122 @@ internal import Bytes
 internal import RedisTarget
 internal import Wire
 
-/// Streams, and commands whose result depends on other keys or on the clock.
+/// Commands whose result depends on other keys.
 extension JournalWriter {
-    func stream(
+    mutating func dependent(
         _ record: JournalRecord, _ rule: JournalRule, _ context: RecordContext,
         _ target: TargetConnection
     ) throws(DecodeError) -> RecordOutcome {
         switch rule {
-        case .streamAdd:
-            guard hasFinalID(record) else {
-                return .repair("XADD without a final id (Dragonfly 1.26 or older)")
-            }
-            return try pass(record, context, target)
+        case .sort: return try sort(record, context, target)
+        case .multiPop: return try multiPop(record, context, target)
+        case .geoStore:
+            return geoDestination(record) == nil
+                ? .skipped : .repair("the source records its result only")
+        case .aggregateStore:
+            if let reason = aggregateDoubt(record) { return .repair(reason) }
         default:
-            // XCLAIM k g c min-idle ..., XAUTOCLAIM k g c min-idle ...: decided by the clock
-            // of whoever runs it, unless everything is idle long enough.
-            let outcome = try pass(record, context, target)
-            guard outcome == .sent, argument(record, 4)?.parseInteger() != 0 else { return outcome }
-            return .sentRepair("a claim by idle time is decided anew by the target's clock")
+            // ZRANGESTORE d s min max ...
+            guard record.argumentCount >= 5 else { return .repair(JournalWriter.cutPerShard) }
+        }
+        guard !context.isInSnapshot else { return .repair(JournalWriter.baselineMayBeMissing) }
+        return try pass(record, context, target)
+    }
+
+    private static let cutPerShard: StaticString =
+        "the command was cut per shard by an older release"
+
+    // ZUNIONSTORE, ZINTERSTORE, ZDIFFSTORE d n k... [WEIGHTS w...] [AGGREGATE a]: why the target
+    // might make something else of it, nil if it does not.
+    private func aggregateDoubt(_ record: JournalRecord) -> StaticString? {
+        guard let number = argument(record, 2)?.parseInteger(), number > 0,
+            number <= record.argumentCount - 3
+        else { return JournalWriter.cutPerShard }
+        let end = 3 + Int(number)
+        if let option = argument(record, end), !option.equalsIgnoringCase("WEIGHTS"),
+            !option.equalsIgnoringCase("AGGREGATE")
+        {
+            return JournalWriter.cutPerShard
+        }
+        if number > 2, argument(record, 0)?.equalsIgnoringCase("ZDIFFSTORE") != true {
+            return "Redis adds three or more scores in another order, which rounds differently"
+        }
+        guard elementExpiries.isInUse else { return nil }
+        for position in 3..<end {
+            if let key = argument(record, position),
+                elementExpiries.contains(database: record.database, key: key)
+            {
+                return JournalWriter.elementsExpireUnseen
+            }
+        }
+        return nil
+    }
+
+    // LMPOP n k... LEFT | RIGHT [COUNT c], ZMPOP n k... MIN | MAX [COUNT c]
+    private mutating func multiPop(
+        _ record: JournalRecord, _ context: RecordContext, _ target: TargetConnection
+    ) throws(DecodeError) -> RecordOutcome {
+        if let number = argument(record, 1)?.parseInteger(), number > 0,
+            number <= record.argumentCount - 3, isEnd(argument(record, 2 + Int(number)))
+        {
+            // Of several keys it takes the first that is there: all must be as on the source.
+            guard context.isInSnapshot, number > 1 else {
+                return try pass(record, context, target)
+            }
+            addRepairs(record, 2..<(2 + Int(number)))
+            return .repair(JournalWriter.baselineMayBeMissing)
+        }
+        addRepairs(record, 1..<record.argumentCount)
+        return .repair(JournalWriter.cutPerShard)
+    }
+
+    private func isEnd(_ argument: ByteView?) -> Bool {
+        guard let argument else { return false }
+        return argument.equalsIgnoringCase("LEFT") || argument.equalsIgnoringCase("RIGHT")
+            || argument.equalsIgnoringCase("MIN") || argument.equalsIgnoringCase("MAX")
+    }
+
+    mutating func addRepairs(_ record: JournalRecord, _ positions: Range<Int>) {
+        var arguments = record.arguments
+        var index = 0
+        while let argument = arguments.next() {
+            if positions.contains(index) { addRepair(database: record.database, argument) }
+            index += 1
         }
     }
 
-    // XADD k [NOMKSTREAM] [MAXLEN | MINID [= | ~] x [LIMIT n]] id f v...
-    func hasFinalID(_ record: JournalRecord) -> Bool {
+    // MARK: SORT
+
+    struct SortOptions {
+        var hasStore = false
+        var destination: ByteView?
+        /// BY and GET read other keys, on whatever shard; BY nosort takes a set's own order.
+        var readsOtherKeys = false
+    }
+
+    // SORT k [BY p] [LIMIT a b] [GET p]... [ASC | DESC] [ALPHA] [STORE d]
+    func sortOptions(_ record: JournalRecord) -> SortOptions {
         var arguments = record.arguments
         _ = arguments.next()
         _ = arguments.next()
+        var options = SortOptions()
         while let option = arguments.next() {
-            if option.equalsIgnoringCase("NOMKSTREAM") { continue }
-            if option.equalsIgnoringCase("MAXLEN") || option.equalsIgnoringCase("MINID") {
-                guard let threshold = arguments.next() else { return false }
-                if threshold.equals("=") || threshold.equals("~") { _ = arguments.next() }
-                continue
-            }
-            if option.equalsIgnoringCase("LIMIT") {
+            if option.equalsIgnoringCase("STORE") {
+                options.hasStore = true
+                options.destination = arguments.next()
+            } else if option.equalsIgnoringCase("BY") {
+                options.readsOtherKeys = true
                 _ = arguments.next()
-                continue
-            }
-            return option.count > 0 && option[option.count - 1] != UInt8(ascii: "*")
-        }
-        return false
-    }
-
-    func dependent(
-        _ record: JournalRecord, _ rule: JournalRule, _ context: RecordContext,
-        _ target: TargetConnection
-    ) throws(DecodeError) -> RecordOutcome {
-        switch rule {
-        case .sort:
-            guard let store = storePosition(record) else {
-                // Cut off per shard, or a mere reading: only a transaction can be the former.
-                if record.argumentCount == 2 && record.transactionID != 0 {
-                    return .repair("SORT ... STORE over several shards loses its result")
+            } else if option.equalsIgnoringCase("GET") {
+                if let pattern = arguments.next(), !pattern.equals("#") {
+                    options.readsOtherKeys = true
                 }
-                return .skipped
+            } else if option.equalsIgnoringCase("LIMIT") {
+                _ = arguments.next()
+                _ = arguments.next()
             }
-            guard store + 1 < record.argumentCount else {
-                return .repair("SORT ... STORE without a destination")
-            }
-        case .aggregateStore:
-            guard let count = argument(record, 2)?.parseInteger(), count > 0,
-                count <= record.argumentCount - 3
-            else { return .repair("the command was cut per shard by an older release") }
-        case .multiPop:
-            guard let count = argument(record, 1)?.parseInteger(), count == 1 else {
-                return .repair("the command was cut per shard by an older release")
-            }
-            return try pass(record, context, target)
-        case .rangeStore:
-            guard record.argumentCount >= 5 else {
-                return .repair("the command was cut per shard by an older release")
-            }
-        default:
-            break
         }
-        guard !context.isInSnapshot else {
-            return .repair("it depends on keys whose baseline may not have arrived")
-        }
-        return rule == .sort
-            ? try sortIntoKey(record, context, target) : try pass(record, context, target)
+        return options
     }
 
     /// Dragonfly leaves the destination alone if there is nothing to sort; Redis deletes it.
@@ -89,37 +126,50 @@ extension JournalWriter {
         return redis.call('SORT', KEYS[1], unpack(ARGV))
         """
 
-    // SORT key [...] STORE destination
-    func sortIntoKey(
+    private func sort(
         _ record: JournalRecord, _ context: RecordContext, _ target: TargetConnection
     ) throws(DecodeError) -> RecordOutcome {
-        let script = ByteView(JournalWriter.sortScript)
-        let bytes =
-            script.count + record.payload.count
-            + TargetConnection.argumentBytes(16) * (record.argumentCount + 2)
+        let options = sortOptions(record)
+        guard options.hasStore else {
+            // Cut off per shard, or a mere reading: only a transaction can be the former.
+            if record.argumentCount == 2 && record.transactionID != 0 {
+                return .repair("SORT ... STORE over several shards loses its result")
+            }
+            return .skipped
+        }
+        guard options.destination != nil, let source = argument(record, 1) else {
+            return .repair("SORT ... STORE without a destination")
+        }
+        guard !context.isInSnapshot else { return .repair(JournalWriter.baselineMayBeMissing) }
+        guard !options.readsOtherKeys else {
+            return .repair("it depends on keys of other shards, or on the order inside a set")
+        }
+        guard !elementExpiries.contains(database: record.database, key: source) else {
+            return .repair(JournalWriter.elementsExpireUnseen)
+        }
         guard
-            try target.begin(flow: context.flow, database: record.database, bytes: bytes)
+            try beginScript(
+                JournalWriter.sortScript, source, arguments: record.argumentCount - 2, record,
+                context, target)
         else { return .blocked }
-        target.header(arguments: record.argumentCount + 2)
-        target.argument("EVAL")
-        target.argument(script)
-        target.argument("1")
         var arguments = record.arguments
+        _ = arguments.next()
         _ = arguments.next()
         while let argument = arguments.next() { target.argument(argument) }
         end(.journal, record, context, target)
         return .sent
     }
 
-    // SORT key [...] STORE destination: searched from the end (protocol.md 6.13).
-    func storePosition(_ record: JournalRecord) -> Int? {
+    // GEORADIUS k ... [STORE d] [STOREDIST d]
+    func geoDestination(_ record: JournalRecord) -> ByteView? {
         var arguments = record.arguments
-        var found: Int?
-        var index = 0
-        while let argument = arguments.next() {
-            if index > 1 && argument.equalsIgnoringCase("STORE") { found = index }
-            index += 1
+        // The key, and what comes before the options, may be called anything.
+        for _ in 0..<5 { _ = arguments.next() }
+        while let option = arguments.next() {
+            if option.equalsIgnoringCase("STORE") || option.equalsIgnoringCase("STOREDIST") {
+                return arguments.next()
+            }
         }
-        return found
+        return nil
     }
 }

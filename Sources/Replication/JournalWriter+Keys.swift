@@ -19,7 +19,10 @@ extension JournalWriter {
         }
         guard record.argumentCount > 3 else {
             let outcome = try pass(record, context, target)
-            if outcome == .sent { held.cancel(database: record.database, key: key) }
+            if outcome == .sent {
+                held.cancel(database: record.database, key: key)
+                elementExpiries.remove(database: record.database, key: key)
+            }
             return outcome
         }
         var kept = 3
@@ -71,6 +74,7 @@ extension JournalWriter {
             }
         }
         end(.journal, record, context, target)
+        elementExpiries.remove(database: record.database, key: key)
         if isSticky { stickyFlagsDropped += 1 }
         if hasMemcachedFlags { memcachedFlagsDropped += 1 }
         return .sent
@@ -86,20 +90,71 @@ extension JournalWriter {
             return .repair("a float increment without an increment")
         }
         let third = arguments.next()
-        let script = ByteView(FloatIncrement.script)
-        let bytes =
-            script.count + record.payload.count
-            + TargetConnection.argumentBytes(8) * 7
+        if third != nil, elementExpiries.contains(database: record.database, key: key) {
+            return .repair(JournalWriter.elementsExpireUnseen)
+        }
         guard
-            try target.begin(flow: context.flow, database: record.database, bytes: bytes)
+            try beginScript(
+                FloatIncrement.script, key, arguments: third == nil ? 1 : 2, record, context,
+                target)
         else { return .blocked }
-        target.header(arguments: third == nil ? 5 : 6)
-        target.argument("EVAL")
-        target.argument(script)
-        target.argument("1")
-        target.argument(key)
         target.argument(third ?? second)
         if third != nil { target.argument(second) }
+        end(.journal, record, context, target)
+        return .sent
+    }
+
+    /// Creates the key if it is missing, as APPEND does.
+    private static let prependScript: StaticString = """
+        local old = redis.call('GET', KEYS[1]) or ''
+        redis.call('SET', KEYS[1], ARGV[1] .. old, 'KEEPTTL')
+        return redis.status_reply('OK')
+        """
+
+    // PREPEND k v
+    func prepend(
+        _ record: JournalRecord, _ context: RecordContext, _ target: TargetConnection
+    ) throws(DecodeError) -> RecordOutcome {
+        guard record.argumentCount == 3, let key = argument(record, 1),
+            let value = argument(record, 2)
+        else { return .repair("a PREPEND without a value") }
+        guard
+            try beginScript(
+                JournalWriter.prependScript, key, arguments: 1, record, context, target)
+        else { return .blocked }
+        target.argument(value)
+        end(.journal, record, context, target)
+        return .sent
+    }
+
+    /// ARGV[1] = IFEQ or IFNE, ARGV[2] = what the value is compared with.
+    private static let deleteComparedScript: StaticString = """
+        local value = redis.call('GET', KEYS[1])
+        if value and (value == ARGV[2]) == (ARGV[1] == 'IFEQ') then redis.call('DEL', KEYS[1]) end
+        return redis.status_reply('OK')
+        """
+
+    // DELEX k [IFEQ v | IFNE v | IFDEQ digest | IFDNE digest] (protocol.md 6.3).
+    mutating func deleteConditionally(
+        _ record: JournalRecord, _ context: RecordContext, _ held: inout HeldExpiries,
+        _ target: TargetConnection
+    ) throws(DecodeError) -> RecordOutcome {
+        if record.argumentCount == 2 {
+            return try endHolding(record, .deleteWithoutReply, context, &held, target)
+        }
+        guard record.argumentCount == 4, let key = argument(record, 1),
+            let option = argument(record, 2), let value = argument(record, 3)
+        else { return .repair("a DELEX with unreadable arguments") }
+        let isEqual = option.equalsIgnoringCase("IFEQ")
+        guard isEqual || option.equalsIgnoringCase("IFNE") else {
+            return .repair("a DELEX that compares digests is recorded even if it did nothing")
+        }
+        guard
+            try beginScript(
+                JournalWriter.deleteComparedScript, key, arguments: 2, record, context, target)
+        else { return .blocked }
+        target.argument(isEqual ? "IFEQ" : "IFNE")
+        target.argument(value)
         end(.journal, record, context, target)
         return .sent
     }
@@ -119,11 +174,16 @@ extension JournalWriter {
         while let option = arguments.next() {
             if option.equalsIgnoringCase("ABSTTL") { isAbsolute = true }
             if option.equalsIgnoringCase("STICK") { isSticky = true }
+            // How long it was not used, or how often it was: nothing that a value is made of.
+            if option.equalsIgnoringCase("IDLETIME") || option.equalsIgnoringCase("FREQ") {
+                _ = arguments.next()
+            }
         }
         guard let content = try? DumpPayload.parse(payload) else {
             return .repair("a RESTORE whose payload cannot be read")
         }
         var expiry = ttl
+        let isPast = isAbsolute && ttl != 0 && ttl <= context.unixMilliseconds
         if ttl == 0 {
             held.cancel(database: record.database, key: key)
         } else {
@@ -147,12 +207,23 @@ extension JournalWriter {
             return .repair("a RESTORE whose payload is damaged")
         }
         switch outcome {
-        case .sent:
-            if isSticky { stickyFlagsDropped += 1 }
-            return .sent
+        case .sent: break
         case .blocked: return .blocked
-        case .impossible: return .unsupported
+        case .impossible: return .unsupported("the target has no such type")
         }
+        if isSticky { stickyFlagsDropped += 1 }
+        if content.type == .hashWithExpiry || content.type == .setWithExpiry {
+            elementExpiries.insert(database: record.database, key: key)
+        } else {
+            elementExpiries.remove(database: record.database, key: key)
+        }
+        if isPast {
+            return .sentRepair("its expiry has passed, so the source may not have stored it")
+        }
+        guard isAbsolute || ttl == 0 else {
+            return .sentRepair("its relative expiry counts from when the source ran it")
+        }
+        return .sent
     }
 
     // PEXPIREAT k ms
@@ -177,8 +248,8 @@ extension JournalWriter {
         return .sent
     }
 
-    // Commands after which the expiry that was held for a key is no longer its own.
-    func endHolding(
+    // Commands after which what was known of their keys' expiries no longer holds.
+    mutating func endHolding(
         _ record: JournalRecord, _ rule: JournalRule, _ context: RecordContext,
         _ held: inout HeldExpiries, _ target: TargetConnection
     ) throws(DecodeError) -> RecordOutcome {
@@ -189,20 +260,58 @@ extension JournalWriter {
             default: nil
             }
         let outcome = try pass(record, context, target, as: name)
-        guard outcome == .sent, held.count > 0 else { return outcome }
+        guard outcome == .sent else { return outcome }
+        if rule == .rename { return renamed(record, &held) }
+        guard held.count > 0 || elementExpiries.isInUse else { return .sent }
         var arguments = record.arguments
         _ = arguments.next()
-        if rule == .rename {
-            guard let key = arguments.next(), let newKey = arguments.next() else { return outcome }
-            held.move(
-                database: record.database, key: key, toDatabase: record.database, toKey: newKey)
-            return outcome
-        }
         while let key = arguments.next() {
             held.cancel(database: record.database, key: key)
+            if rule == .persist { break }
+            elementExpiries.remove(database: record.database, key: key)
             if rule == .setWithoutReply { break }
         }
-        return outcome
+        return .sent
+    }
+
+    // RENAME k k2: both buckets were captured before it, so it is exact in the snapshot, too.
+    private mutating func renamed(
+        _ record: JournalRecord, _ held: inout HeldExpiries
+    ) -> RecordOutcome {
+        guard let key = argument(record, 1), let newKey = argument(record, 2) else { return .sent }
+        let database = record.database
+        held.move(database: database, key: key, toDatabase: database, toKey: newKey)
+        elementExpiries.move(database: database, key: key, toDatabase: database, toKey: newKey)
+        guard renamesKeepExpiry, !key.equals(newKey) else { return .sent }
+        addRepair(database: database, newKey)
+        return .sentRepair("this release keeps the expiry that the new name had")
+    }
+
+    // MOVE k database
+    mutating func move(
+        _ record: JournalRecord, _ context: RecordContext, _ held: borrowing HeldExpiries,
+        _ target: TargetConnection
+    ) throws(DecodeError) -> RecordOutcome {
+        guard let key = argument(record, 1), let number = argument(record, 2)?.parseInteger(),
+            let database = Int(exactly: number), database >= 0
+        else { return .repair("a MOVE with an unreadable database") }
+        // It is recorded even if it moved nothing, so what is known of the keys cannot go along.
+        let isKnown =
+            isWatched(record.database, key, held) || isWatched(database, key, held)
+        guard !context.isInSnapshot, !isKnown else {
+            addRepair(database: record.database, key)
+            addRepair(database: database, key)
+            return context.isInSnapshot
+                ? .repair(JournalWriter.baselineMayBeMissing)
+                : .repair("whether it moved a key that expires cannot be told")
+        }
+        return try pass(record, context, target)
+    }
+
+    private func isWatched(_ database: Int, _ key: ByteView, _ held: borrowing HeldExpiries) -> Bool
+    {
+        held.holds(database: database, key: key)
+            || elementExpiries.contains(database: database, key: key)
     }
 
     /// Sets the true expiry of a key that was kept alive.

@@ -10,8 +10,8 @@ enum RecordOutcome: Equatable {
     case blocked
     /// Nothing to do for a Redis.
     case skipped
-    /// The target has no such type.
-    case unsupported
+    /// Not carried over and named, with the reason: mostly the target has no such type.
+    case unsupported(StaticString)
     /// A PFMERGE copy that belongs to another flow.
     case ghost
     /// All flows must reach it first.
@@ -42,13 +42,40 @@ struct RecordContext {
     var unixMilliseconds: Int64
 }
 
+/// A key that must be read again from the source. The view is valid as long as its record is.
+struct RepairKey {
+    var database: Int
+    var key: ByteView
+}
+
 /// Turns journal records into commands for one Redis.
 struct JournalWriter: ~Copyable {
     private let rules = JournalRules()
+    /// The source also serves memcached, whose incr and decr are recorded without their amount
+    /// (protocol.md 6.8): no INCR or DECR is believed.
+    var memcachedIncrements = false
+    /// RENAME onto a key with an expiry keeps that expiry, which nobody records (protocol.md 6.8).
+    var renamesKeepExpiry = false
+    /// After an outcome `repair` or `sentRepair`: the keys it is about. Empty if the record has none.
+    private(set) var repairKeys: [RepairKey] = []
+    /// Hashes and sets with elements that may expire unseen.
+    var elementExpiries = ElementExpiries()
     /// Element expiries that the target cannot hold.
     var memberExpiriesDropped = 0
     var stickyFlagsDropped = 0
     var memcachedFlagsDropped = 0
+
+    static let baselineMayBeMissing: StaticString =
+        "it depends on keys whose baseline may not have arrived"
+    static let elementsExpireUnseen: StaticString =
+        "elements of the key may have expired on the source, which nobody records"
+
+    init() { repairKeys.reserveCapacity(16) }
+
+    /// The key's value in the snapshot, or as it was read again, has element expiries.
+    mutating func noteElementExpiries(database: Int, key: ByteView) {
+        elementExpiries.insert(database: database, key: key)
+    }
 
     func match(_ record: JournalRecord) -> JournalRules.Match {
         var arguments = record.arguments
@@ -61,9 +88,10 @@ struct JournalWriter: ~Copyable {
     /// The key that the record writes (the first of several), nil if it has none.
     func key(of record: JournalRecord, _ match: JournalRules.Match) -> ByteView? {
         guard match.keyPosition > 0 else { return nil }
-        if match.rule == .sort, let store = storePosition(record),
-            let destination = argument(record, store + 1)
-        {
+        if match.rule == .sort, let destination = sortOptions(record).destination {
+            return destination
+        }
+        if match.rule == .geoStore, let destination = geoDestination(record) {
             return destination
         }
         return argument(record, match.keyPosition)
@@ -75,11 +103,40 @@ struct JournalWriter: ~Copyable {
         placement: ShardPlacement, entries: inout EntryWriter, held: inout HeldExpiries,
         to target: TargetConnection
     ) throws(DecodeError) -> RecordOutcome {
+        if !repairKeys.isEmpty { repairKeys.removeAll(keepingCapacity: true) }
+        let outcome = try dispatch(
+            record, match, context, placement, &entries, &held, target)
+        switch outcome {
+        case .repair, .sentRepair:
+            if repairKeys.isEmpty, let key = key(of: record, match) {
+                addRepair(database: record.database, key)
+            }
+        default: break
+        }
+        return outcome
+    }
+
+    mutating func addRepair(database: Int, _ key: ByteView) {
+        repairKeys.append(RepairKey(database: database, key: key))
+    }
+
+    private mutating func dispatch(
+        _ record: JournalRecord, _ match: JournalRules.Match, _ context: RecordContext,
+        _ placement: ShardPlacement, _ entries: inout EntryWriter, _ held: inout HeldExpiries,
+        _ target: TargetConnection
+    ) throws(DecodeError) -> RecordOutcome {
         switch match.rule {
         case .pass, .push, .pop:
             return try pass(record, context, target)
+        case .increment:
+            guard !memcachedIncrements else {
+                return .repair("it may be memcached's, which is recorded without its amount")
+            }
+            return try pass(record, context, target)
         case .floatIncrement:
             return try floatIncrement(record, context, target)
+        case .prepend:
+            return try prepend(record, context, target)
         case .set:
             return try set(record, context, placement, &held, target)
         case .expireAt:
@@ -87,44 +144,33 @@ struct JournalWriter: ~Copyable {
         case .delete, .persist, .rename, .setWithoutReply, .deleteWithoutReply:
             return try endHolding(record, match.rule, context, &held, target)
         case .deleteConditionally:
-            guard record.argumentCount == 2 else {
-                return .repair("a conditional DELEX is not carried over")
-            }
-            return try pass(record, context, target, as: "DEL")
+            return try deleteConditionally(record, context, &held, target)
         case .restore:
             return try restore(record, context, &entries, &held, target)
-        case .addWithExpiry:
-            return try addWithExpiry(record, context, target)
-        case .hashSetWithExpiry:
-            return try hashSetWithExpiry(record, context, target)
-        case .elementExpiry:
-            memberExpiriesDropped += 1
-            return .skipped
-        case .hashGetWithExpiry:
-            // Without a time it is a reading, or takes away what the target does not have.
-            if let option = argument(record, 2), !option.equalsIgnoringCase("FIELDS"),
-                !option.equalsIgnoringCase("PERSIST")
-            {
-                memberExpiriesDropped += 1
-            }
-            return .skipped
-        case .streamAdd, .streamClaim, .streamAutoClaim:
-            return try stream(record, match.rule, context, target)
-        case .multiPop, .sort, .aggregateStore, .rangeStore:
+        case .readsElement, .setMove, .addWithExpiry, .hashSetWithExpiry, .hashExpiry,
+            .elementExpiry, .hashGetWithExpiry:
+            return try element(
+                record, match.rule, context, entries.version.knowsFieldExpiry, target)
+        case .streamAdd, .streamTrim, .streamClaim, .streamGroup, .streamSetID:
+            return try stream(
+                record, match.rule, context, entries.version.knowsEntriesRead, target)
+        case .multiPop, .sort, .geoStore, .aggregateStore, .rangeStore:
             return try dependent(record, match.rule, context, target)
         case .move:
-            let outcome = try dependent(record, match.rule, context, target)
-            if outcome == .sent, let key = argument(record, 1),
-                let database = argument(record, 2)?.parseInteger()
-            {
-                held.move(
-                    database: record.database, key: key, toDatabase: Int(database), toKey: key)
-            }
-            return outcome
+            return try move(record, context, held, target)
         case .flushAll, .flushDatabase:
             return .flush
-        case .flushSlots:
-            return .repair("keys of flushed slots may remain on the target")
+        default:
+            return try unwritten(record, match.rule, context, target)
+        }
+    }
+
+    /// Commands that have no data for a Redis, and those of which nothing is known.
+    private mutating func unwritten(
+        _ record: JournalRecord, _ rule: JournalRule, _ context: RecordContext,
+        _ target: TargetConnection
+    ) throws(DecodeError) -> RecordOutcome {
+        switch rule {
         case .script:
             return try script(record, context, target)
         case .skip:
@@ -132,18 +178,33 @@ struct JournalWriter: ~Copyable {
                 stickyFlagsDropped += 1
             }
             return .skipped
+        case .search:
+            // It stands in every flow (protocol.md 5.7).
+            return context.flow == 0
+                ? .unsupported("search indexes are not created on the target") : .skipped
         case .unsupported:
-            return .unsupported
-        case .repair:
+            return .unsupported("the target has no such type")
+        case .administrative:
+            return .unsupported("a target is never told such a command")
+        case .flushSlots:
+            return .repair("keys of flushed slots may remain on the target")
+        case .unknown:
+            guard !context.isInSnapshot else {
+                return .repair(JournalWriter.baselineMayBeMissing)
+            }
+            return try pass(record, context, target)
+        default:
             return .repair("the command has no equal on the target")
         }
     }
 
     /// Sends the flush that all flows have reached.
-    func writeFlush(
+    mutating func writeFlush(
         _ record: JournalRecord, _ context: RecordContext, to target: TargetConnection
     ) throws(DecodeError) -> RecordOutcome {
-        try pass(record, context, target, kind: .flush)
+        let outcome = try pass(record, context, target, kind: .flush)
+        if outcome == .sent, match(record).rule == .flushAll { elementExpiries.removeAll() }
+        return outcome
     }
 
     // MARK: Passing on
@@ -166,6 +227,27 @@ struct JournalWriter: ~Copyable {
         while let argument = arguments.next() { target.argument(argument) }
         end(kind, record, context, target)
         return .sent
+    }
+
+    /// Opens a script with one key, for a record whose arguments it takes all or in part; then write
+    /// `arguments` arguments and `end`. False if there is no room.
+    func beginScript(
+        _ script: StaticString, _ key: ByteView, arguments: Int, _ record: JournalRecord,
+        _ context: RecordContext, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let text = ByteView(script)
+        let bytes =
+            text.count + record.payload.count
+            + TargetConnection.argumentBytes(20) * (record.argumentCount + 5)
+        guard
+            try target.begin(flow: context.flow, database: record.database, bytes: bytes)
+        else { return false }
+        target.header(arguments: 4 + arguments)
+        target.argument("EVAL")
+        target.argument(text)
+        target.argument("1")
+        target.argument(key)
+        return true
     }
 
     func end(

@@ -4,10 +4,12 @@ internal import Bytes
 /// removed (protocol.md 6.8). LMOVE and its relatives journal the same, with a push of the same
 /// transaction beside it. A pop for which no push turns up is reported.
 struct PopWatch {
-    private struct Pop {
+    /// A pop whose push did not turn up.
+    struct Suspect {
         var database: Int
         var key: [UInt8]
-        var since: Int64
+        var flow: Int
+        fileprivate var since: Int64
     }
 
     /// Pops that may wait for their push at once, and pushes remembered. One flow may be handled for
@@ -16,10 +18,12 @@ struct PopWatch {
     /// A push of another flow comes within this time.
     private static let patienceMilliseconds: Int64 = 2_000
 
-    private var waiting: [UInt64: [Pop]] = [:]
+    private var waiting: [UInt64: [Suspect]] = [:]
     private var waitingCount = 0
     /// Each transaction has one place in it; a later one takes it over.
     private var pushes = [UInt64](repeating: 0, count: capacity)
+
+    var isWaiting: Bool { waitingCount > 0 }
 
     /// A push of a transaction (id not 0) was read.
     mutating func pushed(_ transactionID: UInt64) {
@@ -33,13 +37,13 @@ struct PopWatch {
     /// A pop without a count, of a transaction (id not 0), was read. The key is copied: such records
     /// are rare beside the rest.
     mutating func popped(
-        _ transactionID: UInt64, database: Int, key: ByteView, now: Int64,
-        report: (Finding) -> Void
+        _ transactionID: UInt64, database: Int, key: ByteView, flow: Int, now: Int64,
+        report: (Suspect) -> Void
     ) {
         guard pushes[PopWatch.place(transactionID)] != transactionID else { return }
-        let pop = Pop(database: database, key: key.array(), since: now)
+        let pop = Suspect(database: database, key: key.array(), flow: flow, since: now)
         guard waitingCount < PopWatch.capacity else {
-            report(finding(pop))
+            report(pop)
             return
         }
         waiting[transactionID, default: []].append(pop)
@@ -47,31 +51,24 @@ struct PopWatch {
     }
 
     /// Reports pops that have waited long enough.
-    mutating func tick(_ now: Int64, report: (Finding) -> Void) {
+    mutating func tick(_ now: Int64, report: (Suspect) -> Void) {
         finish(before: now - PopWatch.patienceMilliseconds, report: report)
     }
 
     /// Reports all that still wait; the run ends.
-    mutating func finish(report: (Finding) -> Void) {
+    mutating func finish(report: (Suspect) -> Void) {
         finish(before: .max, report: report)
     }
 
-    private mutating func finish(before time: Int64, report: (Finding) -> Void) {
+    private mutating func finish(before time: Int64, report: (Suspect) -> Void) {
         guard waitingCount > 0 else { return }
         let due = waiting.filter { $0.value[0].since < time }
         for transactionID in due.keys { waiting.removeValue(forKey: transactionID) }
         waitingCount -= due.reduce(0) { $0 + $1.value.count }
-        for pop in due.values.joined().sorted(by: { $0.since < $1.since }) { report(finding(pop)) }
+        for pop in due.values.joined().sorted(by: { $0.since < $1.since }) { report(pop) }
     }
 
     private static func place(_ transactionID: UInt64) -> Int {
         Int(truncatingIfNeeded: transactionID) & (capacity - 1)
-    }
-
-    private func finding(_ pop: Pop) -> Finding {
-        Finding(
-            kind: .repair, database: pop.database,
-            key: pop.key.withByteView { $0.printable() }, command: "LPOP/RPOP",
-            reason: "may stand for an LMPOP or BLMPOP that took more than one element")
     }
 }

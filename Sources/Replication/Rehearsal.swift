@@ -37,11 +37,25 @@ extension Replicator {
         return lines
     }
 
-    /// Keys on the source, 0 if it does not say; for the progress display.
-    static func sourceKeys(_ settings: ReplicationSettings) -> Int {
-        guard let source = try? Conversation(settings.source, "source"),
-            let text = try? source.ask(["INFO", "keyspace"])
-        else { return 0 }
+    /// What the source tells about itself before a run.
+    struct SourceFacts {
+        /// For the progress display, 0 if it does not say.
+        var keys = 0
+        /// Whether it listens for memcached clients, too; false if it does not say.
+        var servesMemcached = false
+    }
+
+    static func sourceFacts(_ settings: ReplicationSettings) -> SourceFacts {
+        var facts = SourceFacts()
+        guard let source = try? Conversation(settings.source, "source") else { return facts }
+        if let text = try? source.ask(["INFO", "keyspace"]) { facts.keys = keyCount(text) }
+        if let port = try? source.askList(["CONFIG", "GET", "memcached_port"]), port.count == 2 {
+            facts.servesMemcached = port[1] != "0" && !port[1].isEmpty
+        }
+        return facts
+    }
+
+    private static func keyCount(_ text: [UInt8]) -> Int {
         var keys = 0
         for database in 0..<64 {
             guard let line = InfoText.string(text, "db\(database):"),
@@ -110,16 +124,38 @@ private final class Conversation {
         RunError(.unreachable, "cannot connect to the \(side) \(endpoint): \(error)")
     }
 
+    /// Sends a command and waits for the strings of its reply, which is an array.
+    func askList(_ words: [String]) throws(RunError) -> [String] {
+        try send(words)
+        do {
+            var tokenizer = RESPTokenizer()
+            var remaining = 1
+            var texts: [String] = []
+            while remaining > 0 {
+                var position = 0
+                switch try tokenizer.next(input.readable, at: &position) {
+                case .needMore: try read()
+                case .array(let count): remaining += count - 1
+                case .bulk: texts.append("")
+                case .bytes(let bytes, let isLast):
+                    texts[texts.count - 1] += String(decoding: bytes.array(), as: UTF8.self)
+                    if isLast { remaining -= 1 }
+                case .error(let text): throw refusal(text.printable(), words[0])
+                case .null, .integer, .simple: remaining -= 1
+                }
+                input.consume(position)
+            }
+            return texts
+        } catch let error as RunError {
+            throw error
+        } catch {
+            throw RunError(.refused, "the \(side) \(endpoint) sent bytes that are no reply")
+        }
+    }
+
     /// Sends a command and waits for the text of its reply.
     func ask(_ words: [String]) throws(RunError) -> [UInt8] {
-        send(words)
-        while !output.isEmpty {
-            switch output.send(to: descriptor, from: output.head) {
-            case .moved(let count): output.consume(count)
-            case .failed(let error): throw unreachable(error)
-            case .wouldBlock, .endOfStream: throw unreachable(SystemError.timedOut)
-            }
-        }
+        try send(words)
         do {
             var scanner = try RESPReplyScanner(wholeBulkBytes: input.capacity / 2)
             while true {
@@ -160,7 +196,7 @@ private final class Conversation {
         }
     }
 
-    private func send(_ words: [String]) {
+    private func send(_ words: [String]) throws(RunError) {
         output.append("*")
         output.append(decimal: Int64(words.count))
         output.append("\r\n")
@@ -171,6 +207,13 @@ private final class Conversation {
             output.append("\r\n")
             bytes.withByteView { output.append($0) }
             output.append("\r\n")
+        }
+        while !output.isEmpty {
+            switch output.send(to: descriptor, from: output.head) {
+            case .moved(let count): output.consume(count)
+            case .failed(let error): throw unreachable(error)
+            case .wouldBlock, .endOfStream: throw unreachable(SystemError.timedOut)
+            }
         }
     }
 }

@@ -41,7 +41,9 @@ public final class Replicator: Sendable {
 
     /// Starts the threads. Call once.
     public func start() throws(RunError) {
-        core.totals.sourceKeys = Replicator.sourceKeys(settings)
+        let facts = Replicator.sourceFacts(settings)
+        core.totals.sourceKeys = facts.keys
+        core.journalWriter.memcachedIncrements = facts.servesMemcached
         do throws(SystemError) {
             try CoreThread.start(core, name: "core-0", pinnedTo: settings.pinsThreads ? 0 : nil)
         } catch {

@@ -1,19 +1,22 @@
 internal import Wire
 
-/// Records by what became of them. read = applied + filtered + skipped + failed, always, once
-/// nothing is in flight.
+/// Records by what became of them. read = applied + filtered + skipped + repaired + failed, always,
+/// once nothing is in flight.
 public struct RecordCounts: Sendable, Equatable {
     public var read = 0
     public var applied = 0
     public var filtered = 0
     /// Passed over by rule: ghosts, types and commands that the target cannot hold.
     public var skipped = 0
+    /// Left to the repair list: the value of the key is read from the source again, and holds what
+    /// the record did. A key for which that did not succeed is named (`Finding.Kind.repair`).
+    public var repaired = 0
     public var failed = 0
 
     public init() {}
 
     /// Records whose reply is still awaited.
-    public var pending: Int { read - applied - filtered - skipped - failed }
+    public var pending: Int { read - applied - filtered - skipped - repaired - failed }
 }
 
 /// One flow's place in the run.
@@ -37,7 +40,7 @@ public struct Finding: Sendable, Equatable {
     public enum Kind: String, Sendable {
         /// The target answered with an error, or the value was refused.
         case failed
-        /// The record lost information on the source's side; the key may differ (protocol.md 6.8).
+        /// The key may differ, and its value could not be read from the source again.
         case repair
         /// The target cannot hold the value; it was left out.
         case skipped
@@ -89,7 +92,13 @@ public struct Progress: Sendable {
     public var skippedByFamily = [Int](repeating: 0, count: ValueFamily.allCases.count)
     public var ghostKeys = 0
     public var misplacedKeys = 0
+    /// Keys that may differ: named as findings.
     public var keysToRepair = 0
+    /// Keys whose value was read from the source again, because a record lost information or was
+    /// refused (protocol.md 6.8).
+    public var keysRepaired = 0
+    /// Keys for which that is under way.
+    public var repairsOpen = 0
     public var memberExpiriesDropped = 0
     public var stickyFlagsDropped = 0
     public var memcachedFlagsDropped = 0
@@ -121,6 +130,7 @@ public struct Progress: Sendable {
             total.applied += flow[keyPath: part].applied
             total.filtered += flow[keyPath: part].filtered
             total.skipped += flow[keyPath: part].skipped
+            total.repaired += flow[keyPath: part].repaired
             total.failed += flow[keyPath: part].failed
         }
         return total

@@ -24,6 +24,9 @@ public enum ValueType: UInt8, Sendable, CaseIterable {
     case topK = 36
     case cuckoo = 37
 
+    /// Whether fields or members may have an expiry of their own.
+    public var hasElementExpiries: Bool { self == .hashWithExpiry || self == .setWithExpiry }
+
     /// What the value is, whatever its encoding.
     public var family: ValueFamily {
         switch self {

@@ -21,7 +21,7 @@ struct ExitStatusTests {
         #expect(SampleReports.outcome(progress).exitStatus == 1)
     }
 
-    /// read = applied + filtered + skipped + failed, or the run did not succeed.
+    /// read = applied + filtered + skipped + repaired + failed, or the run did not succeed.
     @Test func unaccountedRecordsAreOne() {
         var progress = SampleReports.finished()
         progress.flows[0].journal.read += 1

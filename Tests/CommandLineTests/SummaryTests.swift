@@ -16,9 +16,12 @@ struct SummaryTests {
                 target  [::1]:6380  redis 7.0.15
                 time    1:15, read 0 B, sent 0 B
 
-                records                    read      applied     filtered      skipped       failed
-                snapshot                  2,000        1,993            0            7            0
-                journal                     200          200            0            0            0
+                records                    read      applied     filtered      skipped     repaired\
+                       failed
+                snapshot                  2,000        1,993            0            7            0\
+                            0
+                journal                     200          200            0            0            0\
+                            0
 
                 snapshot by type           read      skipped
                 string                    1,500            0
@@ -98,8 +101,8 @@ struct SummaryTests {
             let snapshot = try #require(object["snapshot"] as? [String: Int])
             #expect(
                 snapshot == [
-                    "read": 2000, "applied": 1973, "filtered": 0, "skipped": 2, "failed": 25,
-                    "pending": 0,
+                    "read": 2000, "applied": 1973, "filtered": 0, "skipped": 2, "repaired": 0,
+                    "failed": 25, "pending": 0,
                 ])
             let findings = try #require(object["findings"] as? [[String: Any]])
             #expect(findings.count == 26)

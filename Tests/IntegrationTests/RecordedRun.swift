@@ -122,6 +122,7 @@ struct Report: Decodable {
         var applied: Int
         var filtered: Int
         var skipped: Int
+        var repaired: Int
         var failed: Int
         var pending: Int
     }
@@ -138,6 +139,7 @@ struct Report: Decodable {
     var snapshot: Counts
     var journal: Counts
     var lsn: [UInt64]
+    var keysRepaired: Int
     var keysToRepair: Int
     var memberExpiriesDropped: Int
     var findings: [Finding]

@@ -44,7 +44,8 @@ import Testing
         #expect(run.complaints == [])
     }
 
-    /// `migrate` ends at each flow's offset and says so. What nobody wrote to after it must be what
+    /// `migrate` ends at each flow's offset and says so, unless there is a key to be read again: then
+    /// it follows the journal as long as that takes. What nobody wrote to after it must be what
     /// it is at the end of the recording; nothing else than what was written to may be different.
     @Test(arguments: ["live", "v1.30-live", "types-chunked", "catalogue", "v1.30-catalogue"])
     func migrateEndsAtTheOffsets(_ name: String) throws {
@@ -56,8 +57,9 @@ import Testing
         let report = try run.report()
         #expect(outcome.exitCode == (report.keysToRepair == 0 ? 0 : 1), "\(outcome)")
         let offsets = played.flows.map(\.firstLSN)
-        #expect(report.lsn == offsets)
-        for offset in offsets { #expect(outcome.standardOutput.contains("\(offset)")) }
+        #expect(zip(report.lsn, offsets).allSatisfy { $0 >= $1 })
+        if report.keysToRepair == 0 { #expect(report.lsn == offsets) }
+        for offset in report.lsn { #expect(outcome.standardOutput.contains("\(offset)")) }
         #expect(outcome.standardOutput.contains("NOT included"))
 
         let actual = try run.targetState()
@@ -88,7 +90,7 @@ import Testing
         print(comparison.summary(title))
         #expect(comparison.differences == [])
         #expect(comparison.keysCompared > 40)
-        #expect(known.lost.subtracting(known.unseen).subtracting(report.repairKeys) == [])
+        #expect(known.lost.subtracting(report.repairKeys) == [])
         guard others.isEmpty else { return }
         for key in known.lost {
             let single = StateComparison(

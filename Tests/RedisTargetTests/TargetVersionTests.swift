@@ -50,6 +50,17 @@ import Wire
         #expect(info.value(of: "none:") == nil)
     }
 
+    @Test func fieldExpiriesAreNew() {
+        for (product, major, minor, knows) in [
+            (TargetVersion.Product.redis, 7, 2, false), (.redis, 7, 4, true), (.redis, 8, 0, true),
+            (.redis, 6, 9, false), (.valkey, 7, 2, false), (.valkey, 8, 1, false),
+            (.valkey, 9, 0, true),
+        ] {
+            let version = TargetVersion(product: product, major: major, minor: minor)
+            #expect(version.knowsFieldExpiry == knows, "\(version)")
+        }
+    }
+
     /// protocol.md 3.11, the whole table.
     @Test func loadingFollowsTheVersion() {
         typealias Row = (ValueType, [TargetVersion.Loading])

@@ -41,14 +41,16 @@ import Testing
         for record in [
             "SADDEX k 100 a b", "HSETEX k 100 f v", "HSETEX k NX 100 f v", "SET k v STICK",
             "SET k v _MCFLAGS 7", "SET k v PXAT \(near)", "PEXPIREAT k \(near)", "XADD k 1-1 f v",
-            "XCLAIM k g c 5 1-1", "SORT k STORE d", "GETSET k v", "INCRBYFLOAT k 1", "DEL k",
-            "SCRIPT LOAD x",
+            "XCLAIM k g c 0 1-1", "SORT k STORE d", "GETSET k v", "INCRBYFLOAT k 1", "DEL k",
+            "SCRIPT LOAD x", "PREPEND k v", "DELEX k IFEQ v", "MOVE k 3", "RENAME k l", "NOSUCH k",
+            "XGROUP SETID k g 1", "HINCRBY k f 1",
         ] {
             let words = record.split(separator: " ").map { Array($0.utf8) }
             #expect(try bench.write(words) == .blocked, "\(record)")
         }
         #expect(bench.memberExpiriesDropped == 0 && bench.stickyFlagsDropped == 0)
         #expect(bench.memcachedFlagsDropped == 0 && bench.heldCount == 0)
+        #expect(!bench.mayExpireUnseen("k") && bench.repairKeys == [])
         #expect(try bench.commands() == [])
     }
 }

@@ -61,16 +61,24 @@ import Wire
         let bench = try WriterBench()
         let dump = payload(.listQuicklist2, Self.list)
         let far = WriterBench.now + 10_000_000
-        for (ttl, options, written) in [
-            ("\(far)", ["ABSTTL", "REPLACE"], far),
-            ("10000000", ["REPLACE"], far),
-            ("10000000", ["IDLETIME", "10", "FREQ", "5"], far),
+        for (ttl, options, written, expected) in [
+            ("\(far)", ["ABSTTL", "REPLACE"], far, RecordOutcome.sent),
+            ("\(far)", ["IDLETIME", "10", "ABSTTL", "FREQ", "5"], far, .sent),
+            // Without REPLACE: the source had no such key, or it would have refused.
+            ("\(far)", ["ABSTTL"], far, .sent),
+            // Relative ones count from when the source ran it, which nobody knows.
+            ("10000000", ["REPLACE"], far, .sentRepair("")),
+            ("10000000", ["IDLETIME", "10", "FREQ", "5"], far, .sentRepair("")),
             // Near ones are held.
-            ("1000", [], WriterBench.now + 86_400_000),
-            ("5", ["ABSTTL"], WriterBench.now + 86_400_000),
+            ("1000", [], WriterBench.now + 86_400_000, .sentRepair("")),
+            ("\(WriterBench.now + 5)", ["ABSTTL"], WriterBench.now + 86_400_000, .sent),
+            // The source stores nothing whose time has passed, if it had when it ran it.
+            ("\(WriterBench.now)", ["ABSTTL"], WriterBench.now + 86_400_000, .sentRepair("")),
         ] {
             let words = ["RESTORE", "k", ttl].map { Array($0.utf8) } + [dump]
-            #expect(try bench.write(words + options.map { Array($0.utf8) }) == .sent)
+            let outcome = try bench.write(words + options.map { Array($0.utf8) })
+            #expect(outcome == expected, "\(ttl) \(options)")
+            #expect(bench.repairKeys == (expected == .sent ? [] : ["0 k"]))
             #expect(
                 try bench.rawCommands() == [
                     self.words("RESTORE", "k", "\(written)") + [dump]
@@ -93,7 +101,7 @@ import Wire
         #expect(try bench.write("RESTORE", "k", "0") == .repair(""))
         // A time beyond all clocks overflows nothing.
         let (outcome, commands) = try restore(dump, ttl: "9223372036854775807", on: bench)
-        #expect(outcome == .sent)
+        #expect(outcome == .sentRepair(""))
         #expect(commands == [words("SET", "k", "v", "PXAT", "9223372036854775807")])
     }
 
@@ -129,10 +137,35 @@ import Wire
             ])
     }
 
+    /// Where the target has expiries of fields, they are set.
+    @Test func elementsKeepTheirExpiryWhereTheyCan() throws {
+        let bench = try WriterBench(version: TargetVersion(major: 7, minor: 4))
+        let (outcome, commands) = try restore(
+            payload(.hashWithExpiry, Self.hashWithExpiry), on: bench)
+        #expect(outcome == .sent)
+        #expect(
+            commands == [
+                words("MULTI"), words("DEL", "k"), words("HSET", "k", "f", "v", "g", "w"),
+                words(
+                    "HPEXPIREAT", "k", "\((0x0abc_f787 + 1_675_209_600) * 1000)", "FIELDS", "1", "f"
+                ),
+                words("EXEC"),
+            ])
+    }
+
+    /// The writer remembers which keys have elements that expire unseen, whole restored ones too.
+    @Test func elementExpiriesAreNoted() throws {
+        let bench = try WriterBench()
+        _ = try restore(payload(.hashWithExpiry, Self.hashWithExpiry), on: bench)
+        #expect(bench.mayExpireUnseen("k"))
+        _ = try restore(payload(.listQuicklist2, Self.list), on: bench)
+        #expect(!bench.mayExpireUnseen("k"))
+    }
+
     @Test func foreignTypesAreUnsupported() throws {
         let bench = try WriterBench()
         let (outcome, commands) = try restore(payload(.json, [2, 0x7b, 0x7d]), on: bench)
-        #expect(outcome == .unsupported && commands == [])
+        #expect(outcome == .unsupported("") && commands == [])
     }
 
     /// A damaged payload is named, and leaves nothing behind that the next record would meet.

@@ -7,9 +7,9 @@ import Testing
 @Suite struct PopWatchTests {
     private final class Reports {
         var keys: [String] = []
-        func add(_ finding: Finding) {
-            #expect(finding.kind == .repair)
-            keys.append("\(finding.database) \(finding.key)")
+        func add(_ suspect: PopWatch.Suspect) {
+            #expect(suspect.flow == 3)
+            keys.append("\(suspect.database) \(String(decoding: suspect.key, as: UTF8.self))")
         }
     }
 
@@ -18,7 +18,8 @@ import Testing
         _ reports: Reports
     ) {
         Array(key.utf8).withByteView {
-            watch.popped(transaction, database: 2, key: $0, now: now, report: reports.add)
+            watch.popped(
+                transaction, database: 2, key: $0, flow: 3, now: now, report: reports.add)
         }
     }
 

@@ -44,6 +44,25 @@ final class WriterBench {
 
     deinit { _ = cp_close(peer) }
 
+    /// Settings of the source that the writer is told.
+    func told(memcachedIncrements: Bool = false, renamesKeepExpiry: Bool = false) {
+        writer.memcachedIncrements = memcachedIncrements
+        writer.renamesKeepExpiry = renamesKeepExpiry
+    }
+
+    func noteElementExpiries(_ key: String, database: Int = 0) {
+        Array(key.utf8).withByteView { writer.noteElementExpiries(database: database, key: $0) }
+    }
+
+    func mayExpireUnseen(_ key: String, database: Int = 0) -> Bool {
+        Array(key.utf8).withByteView {
+            writer.elementExpiries.contains(database: database, key: $0)
+        }
+    }
+
+    /// The keys that the last record asked to be read again, as "database key".
+    private(set) var repairKeys: [String] = []
+
     var memberExpiriesDropped: Int { writer.memberExpiriesDropped }
     var stickyFlagsDropped: Int { writer.stickyFlagsDropped }
     var memcachedFlagsDropped: Int { writer.memcachedFlagsDropped }
@@ -60,17 +79,21 @@ final class WriterBench {
         let context = RecordContext(
             flow: flow, nextLSN: isInSnapshot ? 0 : 8, isInSnapshot: isInSnapshot,
             unixMilliseconds: WriterBench.now)
-        return try writer.write(
+        let outcome = try writer.write(
             record, writer.match(record), context, placement: placement, entries: &entries,
             held: &held, to: target)
+        // Views of the record, which ends here.
+        repairKeys = writer.repairKeys.map { "\($0.database) \($0.key.printable())" }
+        return outcome
     }
 
     func write(
-        _ words: String..., transaction: UInt64 = 0, flow: Int = 0, isInSnapshot: Bool = false
+        _ words: String..., transaction: UInt64 = 0, flow: Int = 0, database: Int = 0,
+        isInSnapshot: Bool = false
     ) throws -> RecordOutcome {
         try write(
             words.map { Array($0.utf8) }, transaction: transaction, flow: flow,
-            isInSnapshot: isInSnapshot)
+            database: database, isInSnapshot: isInSnapshot)
     }
 
     func writeFlush(_ words: String...) throws -> RecordOutcome {
@@ -111,6 +134,40 @@ final class WriterBench {
             }
         }
         return commands
+    }
+}
+
+/// A record, what becomes of it, and the commands that are sent for it. Words are separated by spaces.
+struct RecordRow {
+    var record: String
+    var outcome: RecordOutcome
+    var commands: [String]
+
+    init(_ record: String, _ outcome: RecordOutcome, _ commands: String...) {
+        self.record = record
+        self.outcome = outcome
+        self.commands = commands
+    }
+
+    /// Sent as it came.
+    static func same(_ record: String) -> RecordRow { RecordRow(record, .sent, record) }
+
+    /// Not sent; its key is read again.
+    static func repaired(_ record: String) -> RecordRow { RecordRow(record, .repair("")) }
+
+    /// Writes the rows one after another and compares.
+    static func expect(
+        _ rows: [RecordRow], on bench: WriterBench, isInSnapshot: Bool = false,
+        transaction: UInt64 = 0
+    ) throws {
+        for row in rows {
+            let words = row.record.split(separator: " ").map { Array($0.utf8) }
+            let outcome = try bench.write(
+                words, transaction: transaction, isInSnapshot: isInSnapshot)
+            #expect(outcome == row.outcome, "\(row.record)")
+            let commands = try bench.commands().map { $0.joined(separator: " ") }
+            #expect(commands == row.commands, "\(row.record)")
+        }
     }
 }
 

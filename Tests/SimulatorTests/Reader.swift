@@ -21,6 +21,9 @@ struct Reader {
         return Array(bytes[position..<position + count])
     }
 
+    /// What was read since `start`.
+    func bytes(from start: Int) -> [UInt8] { Array(bytes[start..<position]) }
+
     mutating func byte() throws -> UInt8 {
         guard position < bytes.count else { throw failure("end of bytes") }
         defer { position += 1 }

@@ -153,7 +153,7 @@ struct SnapshotDecoder {
         open[id] = nil
     }
 
-    private static func decompress(
+    static func decompress(
         _ frame: [UInt8], _ format: FrameDecompressor.Format
     ) throws -> [UInt8] {
         var decompressor = FrameDecompressor(format)

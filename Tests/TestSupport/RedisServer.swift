@@ -9,10 +9,13 @@ public final class RedisServer: @unchecked Sendable {
     private let process: ChildProcess
 
     /// Starts redis-server and waits until it answers.
-    /// - Parameter arguments: further options, e.g. `["--maxmemory", "1mb"]`.
+    /// - Parameters:
+    ///   - arguments: further options, e.g. `["--maxmemory", "1mb"]`.
+    ///   - executable: path of another redis-server than the system's.
     /// - Throws: `TestSupportError` with the server's log if it does not come up.
-    public init(arguments: [String] = []) throws {
-        let executable = try systemProgram("redis-server", package: "redis-server")
+    public init(arguments: [String] = [], executable: String? = nil) throws {
+        let executable =
+            try executable ?? systemProgram("redis-server", package: "redis-server")
         let directory = try TemporaryDirectory(prefix: "df2redis-redis")
         self.directory = directory
         // Between choosing a port and redis-server binding it somebody else may take it.
@@ -29,6 +32,12 @@ public final class RedisServer: @unchecked Sendable {
         }
         throw TestSupportError("redis-server did not start:\n\(Self.log(directory))")
     }
+
+    /// A redis-server of version 7.4 or later, if the environment names one.
+    public static let newExecutable = ProcessInfo.processInfo.environment["DF2REDIS_NEW_REDIS"]
+    /// What to say where there is none.
+    public static let newExecutableHint =
+        "DF2REDIS_NEW_REDIS names no redis-server of version 7.4 or later"
 
     /// Ends the server at once.
     public func stop() { process.kill() }

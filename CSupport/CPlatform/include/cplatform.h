@@ -22,8 +22,11 @@ long long cp_send(int fd, const void *_Nonnull from, size_t count);
 // Writes all bytes to a file, in as many calls as it takes: 0 or -errno.
 int cp_write_all(int fd, const void *_Nonnull from, size_t count);
 
-// Creates or empties a file and opens it for appending.
-int cp_create_file(const char *_Nonnull path);
+// Opens a file for reading and appending; creates it if it is missing.
+int cp_open_log(const char *_Nonnull path);
+
+// Empties a file.
+int cp_empty_file(int fd);
 
 // Waits until a file's bytes are on its device.
 int cp_sync_data(int fd);
@@ -87,6 +90,9 @@ int cp_socket_error(int fd);
 
 // Two connected, non-blocking stream sockets.
 int cp_socket_pair(int *_Nonnull first, int *_Nonnull second);
+
+// A blocking pipe that is closed in programs started by this one.
+int cp_pipe(int *_Nonnull reader, int *_Nonnull writer);
 
 // A blocking listener on 127.0.0.1; port 0 lets the kernel choose.
 int cp_listen_loopback(uint16_t port);

@@ -31,6 +31,7 @@ extension RunOutcome {
             ("bytesSent", .integer(progress.bytesSent)),
             ("ghostKeys", .integer(progress.ghostKeys)),
             ("misplacedKeys", .integer(progress.misplacedKeys)),
+            ("keysRepaired", .integer(progress.keysRepaired)),
             ("keysToRepair", .integer(progress.keysToRepair)),
             ("memberExpiriesDropped", .integer(progress.memberExpiriesDropped)),
             ("stickyFlagsDropped", .integer(progress.stickyFlagsDropped)),
@@ -66,6 +67,7 @@ extension RunOutcome {
             ("applied", .integer(counts.applied)),
             ("filtered", .integer(counts.filtered)),
             ("skipped", .integer(counts.skipped)),
+            ("repaired", .integer(counts.repaired)),
             ("failed", .integer(counts.failed)),
             ("pending", .integer(counts.pending)),
         ])

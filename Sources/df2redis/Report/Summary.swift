@@ -48,7 +48,7 @@ struct Summary {
     }
 
     private mutating func addCounts() {
-        let columns = ["read", "applied", "filtered", "skipped", "failed"]
+        let columns = ["read", "applied", "filtered", "skipped", "repaired", "failed"]
         add("", row("records", columns))
         add(counts("snapshot", outcome.report.progress.snapshot))
         add(counts("journal", outcome.report.progress.journal))
@@ -57,8 +57,10 @@ struct Summary {
     private func counts(_ name: String, _ counts: RecordCounts) -> String {
         row(
             name,
-            [counts.read, counts.applied, counts.filtered, counts.skipped, counts.failed]
-                .map(PrintableText.count))
+            [
+                counts.read, counts.applied, counts.filtered, counts.skipped, counts.repaired,
+                counts.failed,
+            ].map(PrintableText.count))
     }
 
     private mutating func addTypes() {
@@ -94,6 +96,10 @@ struct Summary {
                 "near expiries set at once (too many to hold; renewals may have come too late)"
             ),
             (progress.scriptsLoaded, "scripts loaded"),
+            (
+                progress.keysRepaired,
+                "keys read again from the source (their records say too little, or were refused)"
+            ),
         ]
         let told = losses.filter { $0.0 > 0 }
         guard !told.isEmpty else { return }

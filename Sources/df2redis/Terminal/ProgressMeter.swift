@@ -48,7 +48,7 @@ struct ProgressMeter {
 
 extension RecordCounts {
     /// Records that need nothing more.
-    var done: Int { applied + filtered + skipped + failed }
+    var done: Int { applied + filtered + skipped + repaired + failed }
 }
 
 extension Progress {

@@ -95,6 +95,8 @@ enum ProgressText {
             "pending": .stringConvertible(progress.pending),
             "skipped": .stringConvertible(progress.skipped),
             "failed": .stringConvertible(progress.failed),
+            "repairing": .stringConvertible(progress.repairsOpen),
+            "keys_repaired": .stringConvertible(progress.keysRepaired),
             "keys_to_repair": .stringConvertible(progress.keysToRepair),
             "elapsed_seconds": .stringConvertible(view.elapsedSeconds),
             "applied_lsn": .array(progress.flows.map { .stringConvertible($0.appliedLSN) }),
@@ -157,10 +159,15 @@ enum ProgressText {
     private static func countParts(
         _ progress: Progress
     ) -> [(name: String, count: Int, color: Console.Color?)] {
-        [
+        var parts: [(name: String, count: Int, color: Console.Color?)] = [
             ("pending", progress.pending, nil), ("skipped", progress.skipped, .yellow),
             ("failed", progress.failed, .red), ("to repair", progress.keysToRepair, .red),
         ]
+        // Most runs never have any, and the line is full as it is.
+        if progress.repairsOpen > 0 {
+            parts.insert(("repairing", progress.repairsOpen, nil), at: 2)
+        }
+        return parts
     }
 
     private static let laneHeader =

@@ -1,0 +1,351 @@
+internal import Bytes
+internal import CPlatform
+internal import DragonflySource
+internal import Reactor
+internal import RedisTarget
+internal import Wire
+
+/// The repair list at work: marks, records of keys under repair, values that are written.
+extension Core {
+    /// An orderly end waits for open repairs as long as one is done in this time, and not longer than
+    /// that: while the source is written to, there may always be another one.
+    private static let repairPatienceMilliseconds: Int64 = 10_000
+    private static let repairLimitMilliseconds: Int64 = 60_000
+
+    // MARK: Marks
+
+    /// Has a key read again from the source.
+    func markForRepair(
+        database: Int, key: ByteView, flow: Int, command: String, reason: String
+    ) {
+        guard !isLeaving, controlSocket != nil, control.acknowledges else {
+            return nameForRepair(
+                database, key, command, reason,
+                isLeaving ? "the run ended before" : "the source knows no LSNs")
+        }
+        let isNew = repairs.mark(
+            database: database, key: key, flow: flow, command: command, reason: reason)
+        guard let isNew else {
+            return nameForRepair(database, key, command, reason, "too many keys are under repair")
+        }
+        guard isNew else { return }
+        log { (log) throws(SystemError) in
+            try log.opened(database: database, flow: flow, key: key.array(), reason: reason)
+        }
+    }
+
+    /// What an earlier run left open, if this one goes on where that ended.
+    func takeOpenRepairs() {
+        guard repairLog != nil else { return }
+        do throws(SystemError) {
+            guard let left = try repairLog?.takeOpen(), settings.position != nil else { return }
+            for open in left {
+                open.key.withByteView {
+                    markForRepair(
+                        database: open.database, key: $0, flow: open.flow, command: "",
+                        reason: open.reason)
+                }
+            }
+        } catch {
+            failLog(error)
+        }
+    }
+
+    /// The keys that the journal writer named for a record are to be read again.
+    func markForRepair(_ record: JournalRecord, _ flow: Flow, _ reason: String) {
+        let command = record.arguments.first?.printable(limit: 32) ?? ""
+        for named in journalWriter.repairKeys {
+            markForRepair(
+                database: named.database, key: named.key, flow: flow.index, command: command,
+                reason: reason)
+        }
+        if journalWriter.repairKeys.isEmpty {
+            nameForRepair(record.database, ByteView(), command, reason, "no key is known")
+        }
+    }
+
+    /// A pop that may stand for more than it says.
+    func markForRepair(_ suspect: PopWatch.Suspect) {
+        suspect.key.withByteView {
+            markForRepair(
+                database: suspect.database, key: $0, flow: suspect.flow, command: "LPOP/RPOP",
+                reason: "may stand for an LMPOP or BLMPOP that took more than one element")
+        }
+    }
+
+    /// Streams of which the journal told too little.
+    func markGroups() {
+        groups.forEach { database, key, flow in
+            markForRepair(
+                database: database, key: key, flow: flow, command: "stream",
+                reason: "this release of the source does not journal what groups read")
+        }
+    }
+
+    /// A stream has groups, on a source that does not journal all of them.
+    func noteGroups(database: Int, key: ByteView, flow: Flow) {
+        guard !groups.note(database: database, key: key, flow: flow.index) else { return }
+        nameForRepair(
+            database, key, "stream", "this release does not journal what groups read",
+            "too many streams have groups")
+    }
+
+    /// A record that the target refused: its keys are read again, if that can help.
+    func markRefused(_ reply: TargetReply, _ flow: Flow) -> Bool {
+        let error = target.errorText
+        guard !Core.isStateOfTarget(error) else { return false }
+        let name = target.name(of: reply.command)
+        guard !name.command.isEmpty, !name.key.isEmpty || !name.command.equals("EXEC") else {
+            return false
+        }
+        let database = Int(reply.command.database)
+        let command = name.command.printable(limit: 32)
+        let reason = "the target refused \(command): \(error.printable(limit: 200))"
+        markForRepair(
+            database: database, key: name.key, flow: flow.index, command: command, reason: reason)
+        if let other = target.secondArgument(of: reply.command) {
+            if Core.namesTwoKeys(name.command) {
+                markForRepair(
+                    database: database, key: other, flow: flow.index, command: command,
+                    reason: reason)
+            } else if name.command.equalsIgnoringCase("MOVE"), let other = other.parseInteger() {
+                markForRepair(
+                    database: Int(other), key: name.key, flow: flow.index, command: command,
+                    reason: reason)
+            }
+        }
+        return true
+    }
+
+    private static func namesTwoKeys(_ command: ByteView) -> Bool {
+        command.equalsIgnoringCase("RENAME") || command.equalsIgnoringCase("RENAMENX")
+            || command.equalsIgnoringCase("LMOVE") || command.equalsIgnoringCase("RPOPLPUSH")
+            || command.equalsIgnoringCase("SMOVE")
+    }
+
+    /// Errors that say nothing of the record: writing another value would meet them as well.
+    private static func isStateOfTarget(_ error: ByteView) -> Bool {
+        for prefix: ByteView in [
+            "OOM", "READONLY", "LOADING", "MISCONF", "BUSY ", "NOPERM", "NOAUTH", "NOREPLICAS",
+            "MASTERDOWN", "CLUSTERDOWN", "MOVED", "ASK ",
+        ] where error.starts(with: prefix) { return true }
+        return false
+    }
+
+    /// A key that may differ and cannot be read again.
+    private func nameForRepair(
+        _ database: Int, _ key: ByteView, _ command: String, _ reason: String, _ why: String
+    ) {
+        report(
+            Finding(
+                kind: .repair, database: database, key: key.printable(), command: command,
+                reason: "\(reason); not read again: \(why)"))
+    }
+
+    func giveUpRepair(_ index: Int, _ why: String) {
+        let repair = repairs[index]
+        repair.key.withByteView {
+            nameForRepair(repair.database, $0, repair.command, repair.reason, why)
+        }
+        // The entry stays open in the log: the next reader of it should know.
+        if writingRepair == index { writingRepair = nil }
+        repairs.close(index, isRepaired: false)
+    }
+
+    private func closeRepair(_ index: Int) {
+        let repair = repairs[index]
+        log { (log) throws(SystemError) in
+            try log.closed(database: repair.database, key: repair.key)
+        }
+        repairs.close(index, isRepaired: true)
+        repairedAt = nowMilliseconds
+    }
+
+    private func log(_ body: (inout RepairLog) throws(SystemError) -> Void) {
+        guard repairLog != nil else { return }
+        do throws(SystemError) {
+            try body(&repairLog!)
+        } catch {
+            failLog(error)
+        }
+    }
+
+    func openRepairLog() {
+        guard let directory = settings.stateDirectory else { return }
+        do throws(SystemError) {
+            repairLog = try RepairLog(directory: directory)
+        } catch {
+            failLog(error)
+        }
+    }
+
+    private func failLog(_ error: SystemError) {
+        repairLog = nil
+        fail(
+            .interrupted,
+            "cannot write \(RepairLog.fileName) in the state directory: \(error); make room and "
+                + "run again")
+    }
+
+    // MARK: Records of keys under repair
+
+    /// Tells the list of a record. What it does to a key under repair is of no matter, but what it
+    /// makes of such a key for another one is: that one is read again, too.
+    func watchRepairs(_ record: JournalRecord, _ match: JournalRules.Match, _ flow: Flow) {
+        var dependsOnRepair = false
+        journalWriter.forEachKey(of: record, match) { database, key, use in
+            if repairs.touch(
+                database: database, key: key, flow: flow.index, lsn: record.lsn), use != .replaced
+            {
+                dependsOnRepair = true
+            }
+        }
+        guard dependsOnRepair else { return }
+        journalWriter.forEachKey(of: record, match) { database, key, use in
+            guard use != .read,
+                !repairs.touch(
+                    database: database, key: key, flow: flow.index, lsn: record.lsn)
+            else {
+                return
+            }
+            markForRepair(
+                database: database, key: key, flow: flow.index,
+                command: record.arguments.first?.printable(limit: 32) ?? "",
+                reason: "it was made of a key under repair")
+        }
+    }
+
+    // MARK: Turns
+
+    /// Moves everything on. Called at the end of each turn, before the ACKs.
+    func advanceRepairs() {
+        if repairs.openCount > 0 {
+            for flow in flows where flow.heldRecord == nil && flow.heldEvent == nil {
+                _ = writeDueRepairs(flow)
+            }
+            readNextKey()
+        }
+        log { (log) throws(SystemError) in try log.sync() }
+    }
+
+    /// Writes the values whose flow has come far enough; false while there is no room.
+    func writeDueRepairs(_ flow: Flow) -> Bool {
+        guard entries != nil, flow.routedLSN > 0 else { return true }
+        while true {
+            let index: Int
+            if let writingRepair {
+                // Another flow's value is half written.
+                guard repairs[writingRepair].flow == flow.index else { return false }
+                index = writingRepair
+            } else if let due = repairs.due(flow: flow.index, next: flow.routedLSN) {
+                index = due
+            } else {
+                return true
+            }
+            guard write(index, flow) else { return false }
+            guard flow.isBlocked else { continue }
+            flow.isBlocked = false
+            reactor.resume(flow.socket)
+        }
+    }
+
+    private func write(_ index: Int, _ flow: Flow) -> Bool {
+        let repair = repairs[index]
+        guard let value = repair.value else { preconditionFailure("a value to write") }
+        do throws(DecodeError) {
+            let outcome = try repair.key.withByteView { (key) throws(DecodeError) in
+                try write(repair, value, key, index)
+            }
+            switch outcome {
+            case .blocked:
+                if entries?.buildingFlow == flow.index { writingRepair = index }
+                return false
+            case .sent:
+                writingRepair = nil
+                repairs.isWritten(index)
+            case .impossible:
+                report(
+                    Finding(
+                        kind: .skipped, database: repair.database,
+                        key: repair.key.withByteView { $0.printable() },
+                        command: value.type.family.name, reason: "the target has no such type"))
+                closeRepair(index)
+            }
+        } catch {
+            giveUpRepair(index, "its value is damaged (\(error.reason))")
+        }
+        return true
+    }
+
+    private func write(
+        _ repair: Repair, _ value: ReadValue, _ key: ByteView, _ index: Int
+    ) throws(DecodeError) -> EntryOutcome {
+        let place = UInt64(index)
+        if value.isMissing {
+            guard
+                try entries!.delete(
+                    database: repair.database, key: key, flow: repair.flow, as: .repair,
+                    nextLSN: place, to: target)
+            else { return .blocked }
+            held.cancel(database: repair.database, key: key)
+            journalWriter.elementExpiries.remove(database: repair.database, key: key)
+            return .sent
+        }
+        let now = cp_unix_milliseconds()
+        var expiry = value.expiryMilliseconds
+        if expiry == 0 {
+            held.cancel(database: repair.database, key: key)
+        } else {
+            expiry = held.adjust(expiry, database: repair.database, key: key, now: now)
+        }
+        if value.type.hasElementExpiries {
+            journalWriter.noteElementExpiries(database: repair.database, key: key)
+        }
+        let entry = SnapshotEntry(
+            database: repair.database, type: value.type, key: key, expiryMilliseconds: expiry,
+            value: value.view)
+        return try entries!.write(
+            entry, flow: repair.flow, as: .repair, nextLSN: place, unixMilliseconds: now,
+            byCommands: repair.byCommands || value.isInPieces, to: target)
+    }
+
+    /// The target has answered the value of a key.
+    func settleRepair(_ reply: TargetReply) {
+        let index = Int(reply.command.nextLSN)
+        guard reply.recordFailed else {
+            guard repairs[index].isMarkedAgain else { return closeRepair(index) }
+            repairs[index].isMarkedAgain = false
+            repairs.retry(index, now: nowMilliseconds)
+            return
+        }
+        let text = target.errorText.printable(limit: 200)
+        if repairs[index].byCommands || repairs[index].attempts >= RepairList.attemptsLimit {
+            giveUpRepair(index, "the target refused its value: \(text)")
+        } else {
+            repairs[index].byCommands = true
+            repairs.retry(index, now: nowMilliseconds)
+        }
+    }
+
+    // MARK: The end
+
+    /// Whether an orderly end may come: nothing is left to repair, or it takes too long.
+    func mayLeaveRepairs() -> Bool {
+        if repairs.openCount == 0 { return true }
+        let patience = max(repairedAt, finishingSince) + Core.repairPatienceMilliseconds
+        return nowMilliseconds >= min(patience, finishingSince + Core.repairLimitMilliseconds)
+    }
+
+    /// The source is being left: what is still open is named.
+    func endRepairs() {
+        for index in repairs.indices where repairs[index].state != .writing {
+            giveUpRepair(index, "the run ended before")
+        }
+        leaveReader()
+    }
+
+    /// The target is gone, or does not answer: nothing will settle what was sent.
+    func giveUpWrittenRepairs() {
+        for index in repairs.indices { giveUpRepair(index, "the target did not answer") }
+    }
+}

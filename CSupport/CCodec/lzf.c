@@ -68,7 +68,9 @@ size_t cc_lzf_encode(const void *input, size_t count, void *output, size_t capac
             continue;
         }
         size_t match = candidate - 1, length = 3;
-        while (length < LZF_MATCH_MAX && position + length < count &&
+        // Like liblzf, which leaves the last two bytes out of a match: strings gain enough, or not,
+        // in the same cases.
+        while (length < LZF_MATCH_MAX && position + length + 2 < count &&
                in[match + length] == in[position + length])
             length++;
         if (flush_literals(in + literals, position - literals, &out, end) < 0) return 0;

@@ -209,10 +209,10 @@ struct EmulatedStream {
 
     private static func skipStream(_ type: UInt8, _ reader: inout Reader) throws {
         _ = try reader.strings(2 * (try reader.length()))
-        for _ in 0..<(type == 15 ? 3 : 8) { _ = try reader.length() }
+        for _ in 0..<(type == 15 ? 3 : 8) { _ = try reader.wideLength() }
         for _ in 0..<(try reader.length()) {
             _ = try reader.string()
-            for _ in 0..<(type == 15 ? 2 : 3) { _ = try reader.length() }
+            for _ in 0..<(type == 15 ? 2 : 3) { _ = try reader.wideLength() }
             for _ in 0..<(try reader.length()) {
                 _ = try reader.take(24)
                 _ = try reader.length()
@@ -253,7 +253,7 @@ struct EmulatedStream {
         guard (9...12).contains(operation), database >= 0 else {
             throw reader.failure("journal opcode \(operation)")
         }
-        let transaction = UInt64(try reader.length())
+        let transaction = try reader.wideLength()
         let shards = try reader.length()
         var words: [[UInt8]] = []
         if operation != 12 {

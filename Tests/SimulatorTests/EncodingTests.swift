@@ -89,7 +89,7 @@ extension RegionBuffer {
             limits.map { bytes(String($0)) } + sizes.map { [UInt8](repeating: 0x7a, count: $0) }
         let string = try encoded { try $0.appendListpack(elements) }
         var reader = Reader(string)
-        #expect(try SnapshotDecoder.listpack(try reader.string()) == elements)
+        #expect(try Reader.listpack(try reader.string()) == elements)
     }
 
     /// Digits made by arithmetic equal those made by the library.

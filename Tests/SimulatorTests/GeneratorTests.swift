@@ -5,7 +5,7 @@ import Testing
 /// What one replica received from a generated master.
 private struct Received {
     var snapshots: [SnapshotDecoder] = []
-    var commands: [[SnapshotDecoder.Command]] = []
+    var commands: [[JournalEntry]] = []
     var journals: [JournalDecoder] = []
     /// The encoded length of each snapshot.
     var snapshotBytes: [Int] = []
@@ -73,7 +73,7 @@ private func check(_ data: SyntheticData, _ received: Received, extraKeys: Int =
             #expect(found.flow == data.flow(kind, index))
             #expect(found.entry.database == data.database(index))
             #expect(found.entry.expiry == data.expiry(kind, index))
-            #expect(found.entry.value == data.value(kind, index), "\(kind) \(index)")
+            #expect(found.entry.value.synthetic == data.value(kind, index), "\(kind) \(index)")
         }
     }
 }
@@ -190,9 +190,10 @@ private struct Executor {
     private(set) var values: [[UInt8]: SyntheticValue] = [:]
     private(set) var databases: [[UInt8]: Int] = [:]
 
-    mutating func execute(_ command: SnapshotDecoder.Command) throws {
+    mutating func execute(_ command: JournalEntry) throws {
         let words = command.words
         let key = words[1]
+        #expect(command.transaction == 0 && command.shardCount == 1)
         databases[key] = command.database
         switch String(decoding: words[0], as: UTF8.self) {
         case "SET": values[key] = .string(words[2])
@@ -209,7 +210,7 @@ private struct Executor {
 
     mutating func load(_ entry: SnapshotDecoder.Entry) {
         guard entry.key.starts(with: Array("live:".utf8)) else { return }
-        values[entry.key] = entry.value
+        values[entry.key] = entry.value.synthetic
         databases[entry.key] = entry.database
     }
 }

@@ -64,6 +64,14 @@ public struct Recording: Sendable, CustomStringConvertible {
         try ExpectedState.read("\(path)/expected.ndjson.gz")
     }
 
+    /// Content of the server when the recording began, where the recording has it; else nothing was
+    /// written while it was made, and this is the content at the end.
+    public func before() throws -> ServerState {
+        let file = "\(path)/before.ndjson.gz"
+        return FileManager.default.fileExists(atPath: file)
+            ? try ExpectedState.read(file) : try expected()
+    }
+
     /// Every byte of a flow after the `DFLY FLOW` reply.
     public func bytes(flow: Int) throws -> [UInt8] {
         try ExpectedState.decompress("\(path)/flow-\(flow).bin.gz")

@@ -9,7 +9,9 @@ enum FloatText {
     }
 
     /// The text of a number that is not NaN.
-    static func text(_ value: Double) -> [UInt8] {
+    ///
+    /// - Parameter signsExponent: whether a positive exponent has its sign.
+    static func text(_ value: Double, signsExponent: Bool = true) -> [UInt8] {
         if value.isInfinite { return Array((value < 0 ? "-inf" : "inf").utf8) }
         if value == 0 { return Array((value.sign == .minus ? "-0" : "0").utf8) }
         let sign = value < 0 ? "-" : ""
@@ -18,7 +20,8 @@ enum FloatText {
         let text: String
         if exponent >= 21 || exponent < -6 {
             let fraction = count > 1 ? "." + digits.dropFirst() : ""
-            text = "\(digits.prefix(1))\(fraction)e\(exponent > 0 ? "+" : "")\(exponent)"
+            let plus = signsExponent && exponent > 0 ? "+" : ""
+            text = "\(digits.prefix(1))\(fraction)e\(plus)\(exponent)"
         } else if exponent < 0 {
             text = "0." + String(repeating: "0", count: -exponent - 1) + digits
         } else if count <= exponent + 1 {

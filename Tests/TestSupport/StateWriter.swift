@@ -1,12 +1,14 @@
-import TestSupport
+/// Writes a state into an empty redis-server by plain commands, so that it can be had without
+/// df2redis.
+public struct StateWriter {
+    private let client: RespClient
 
-/// Writes a state into an empty redis-server by plain commands, so that the reader and the
-/// comparison can be tested without df2redis.
-struct StateWriter {
-    let client: RespClient
+    public init(client: RespClient) {
+        self.client = client
+    }
 
     /// Leaves out what Redis cannot hold.
-    func write(_ state: ServerState) throws {
+    public func write(_ state: ServerState) throws {
         var database = -1
         for (key, entry) in state.sorted(by: { $0.key < $1.key }) {
             if key.database != database {
@@ -75,19 +77,19 @@ struct StateWriter {
 }
 
 /// An argument of a command: text or bytes.
-protocol CommandWord {
+public protocol CommandWord {
     var wordBytes: [UInt8] { get }
 }
 
 extension String: CommandWord {
-    var wordBytes: [UInt8] { Array(utf8) }
+    public var wordBytes: [UInt8] { Array(utf8) }
 }
 
 extension [UInt8]: CommandWord {
-    var wordBytes: [UInt8] { self }
+    public var wordBytes: [UInt8] { self }
 }
 
 /// A command from texts and bytes.
-func words(_ arguments: any CommandWord...) -> [[UInt8]] {
+public func words(_ arguments: any CommandWord...) -> [[UInt8]] {
     arguments.map(\.wordBytes)
 }

@@ -117,6 +117,10 @@ final class Master: Sendable {
                 $0.controlClosed(connection.number, byClient: connection.wasLeft)
             }
         }
+        if connection.sawEnd {
+            (content as? EmulatedContent)?.sendLast(
+                session: session, flow: index, connection: connection.number)
+        }
         state.update { $0.cancel(session: session) }
         _ = state.wait { state in
             state.sessions[session]?.flows[index]?.writerRuns == true ? nil : true
@@ -129,11 +133,15 @@ final class Master: Sendable {
         }
     }
 
-    /// The ends of flows may be delivered a little after that of the control connection, although
-    /// they were sent before: gives them the time of a scheduler's tick or two.
+    /// Lets the flows of a control connection that ended leave first, if they have ended. Their ends
+    /// may be delivered a little after that of the control connection, although they were sent
+    /// before: that is given the time of a scheduler's tick or two.
     private func awaitFlowEnds(ofControl number: Int) {
-        for _ in 0..<20 {
-            if state.read({ $0.openFlows(ofControl: number).isEmpty }) { return }
+        for round in 0..<400 {
+            let (open, present) = state.read { state in
+                (state.openFlows(ofControl: number), state.hasFlows(ofControl: number))
+            }
+            if !present || (!open.isEmpty && round >= 20) { return }
             usleep(500)
         }
     }

@@ -169,6 +169,14 @@ struct MasterState: Sendable {
         sessions.values.filter { $0.control == connection }.flatMap { openFlows(of: $0) }
     }
 
+    /// Whether any flow of a control connection's sessions is still served.
+    func hasFlows(ofControl connection: Int) -> Bool {
+        sessions.values.contains { session in
+            session.control == connection
+                && session.flows.contains { $0.flatMap { descriptors[$0.connection] } != nil }
+        }
+    }
+
     private func openFlows(of session: Session) -> [Int] {
         guard !isStopping, !broken.contains(session.control) else { return [] }
         return session.flows.indices.filter { index in

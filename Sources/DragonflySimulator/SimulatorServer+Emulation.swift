@@ -78,6 +78,16 @@ extension SimulatorServer {
 
     public var counters: EmulationCounters { content.counters }
 
+    /// The part of `report` that only an emulated master has.
+    func emulationReport() -> String {
+        guard let counters = (master.content as? EmulatedContent)?.counters else { return "" }
+        return "\"records\":\(counters.records),\"blobs\":\(counters.blobs),"
+            + "\"omitted\":\(counters.omitted),\"baselines\":\(counters.baselines),"
+            + "\"chunks\":\(counters.chunks),\"openChunkIds\":\(counters.openChunkIds),"
+            + "\"timeouts\":\(counters.timeouts),\"longestWriterWaitMilliseconds\":"
+            + "\(counters.longestWriterWaitMilliseconds),"
+    }
+
     /// Waits until at least `count` sessions were cancelled because a flow took too long; false after
     /// the timeout.
     public func waitForTimeouts(_ count: Int, timeoutMilliseconds: Int) -> Bool {

@@ -179,6 +179,7 @@ public final class SimulatorServer: Sendable {
         let sessionCPU = state.cpuAtStart.map { (state.cpuAtEnd ?? cpu) - $0 } ?? 0
         return "{\"port\":\(port),\"sessions\":\(state.lastSession),"
             + "\"flows\":[\(flows.joined(separator: ","))],"
+            + emulationReport()
             + "\"breaches\":[\(breaches.joined(separator: ","))],\"resets\":\(state.resets),"
             + "\"cpuSeconds\":\(Double(cpu) / 1e9),"
             + "\"sendingCpuSeconds\":\(Double(sessionCPU) / 1e9)}"

@@ -100,6 +100,29 @@ import Testing
         }
     }
 
+    /// In a full sync writers wait, too, but not only for as long as in the stable stream.
+    @Test func blocksWritersInFullSync() throws {
+        var options = options(.v1_20)
+        options.stream.compression = .none
+        options.bucketPauseMicroseconds = 1000
+        try withMaster(options) { server in
+            for number in 0..<40 {
+                try server.execute([bytes("SET"), bytes("key:\(number)"), Self.value])
+            }
+            server.setPacing(.pause(everyBytes: 100_000, milliseconds: 700), flow: 0)
+            let replica = try EmulatedReplica(server)
+            let control = replica.replica.control
+            _ = try control.command("DFLY SYNC \(replica.replica.session)")
+            for number in 0..<3 { try server.execute("APPEND key:\(number) x") }
+            #expect(server.counters.longestWriterWaitMilliseconds > 500)
+            #expect(server.counters.timeouts == 0)
+            server.setPacing(nil, flow: 0)
+            try replica.startStable(waitingForEnd: true)
+            #expect(replica.streams[0].entries.count == 40)
+            try replica.leave()
+        }
+    }
+
     /// 1.20 has half a second and 64 KB; the others 30 s and 1 MB.
     @Test func limitsOfReleases() {
         for release in EmulatedRelease.allCases {

@@ -202,6 +202,19 @@ private func quick(_ release: EmulatedRelease = .newest, flows: Int = 2) -> Emul
         }
     }
 
+    /// A flow that is closed instead of half-closed and drained: what is on the way meets nobody.
+    @Test func closedWithoutDraining() throws {
+        try withMaster(quick(flows: 1), breaches: [.reset(flow: 0)]) { server in
+            let replica = try stable(server)
+            try server.execute("SET a b")
+            try replica.catchUp(server)
+            try replica.read(flow: 0) { $0.markers == 1 }
+            replica.replica.flows[0].close()
+            replica.replica.control.close()
+            #expect(server.waitUntilLeft(timeoutMilliseconds: 10_000))
+        }
+    }
+
     @Test func controlClosedFirst() throws {
         try withMaster(quick(), breaches: [.controlClosedFirst(openFlows: [1])]) { server in
             let replica = try stable(server)

@@ -5,6 +5,9 @@ import Glibc
 /// What an emulated master sends, and the way of commands to it. All functions may be called from
 /// any thread, none under the lock of the simulator's state.
 final class EmulatedContent: FlowContent {
+    /// How long a client that leaves may take to read what is on the way.
+    private static let lastBytesMilliseconds = 100
+
     let options: EmulationOptions
     let state: Monitor<MasterState>
     private let master: EmulatedMaster
@@ -103,6 +106,28 @@ final class EmulatedContent: FlowContent {
         }
     }
 
+    /// The client has ended a flow: one more marker goes out, as entries of a busy master would,
+    /// before this side ends, too. A client that does not read any more answers with a reset.
+    func sendLast(session: Int, flow index: Int, connection: Int) {
+        let found: EmulatedFlow? = state.update { state in
+            guard !state.isStopping, state.sessions[session]?.phase == .stable,
+                !state.broken.contains(connection), !state.frozen.contains(connection),
+                let flow = master.flow(session: session, index: index), flow.sendsMarkers
+            else { return nil }
+            let next = master.shards[index].backlog.nextLSN
+            guard next > 1 else { return nil }
+            flow.queue.append(JournalEntry.marker(next - 1))
+            state.byteWaiters += 1
+            return flow
+        }
+        guard let flow = found else { return }
+        let limit = deadline(afterMilliseconds: Self.lastBytesMilliseconds)
+        _ = state.wait(until: limit) { _ in
+            flow.phase == .ended || flow.queue.unsent == 0 ? true : nil
+        }
+        state.update { $0.byteWaiters -= 1 }
+    }
+
     // MARK: Commands
 
     /// Executes a command of a client; waits while commands are paused, and for flows that have too
@@ -171,7 +196,11 @@ final class EmulatedContent: FlowContent {
     /// get there in time.
     private func waitForRoom(on flows: [EmulatedFlow]) {
         let begin = cp_monotonic_nanoseconds()
-        let limit = deadline(afterMilliseconds: options.writerTimeoutMilliseconds)
+        // In a full sync it is the single write to the socket that has a limit of its own.
+        let isStable = state.read { _ in flows.contains { $0.phase == .stable } }
+        let limit = deadline(
+            afterMilliseconds: isStable
+                ? options.writerTimeoutMilliseconds : options.replicationTimeoutMilliseconds)
         func blocking() -> [EmulatedFlow] {
             flows.filter { $0.phase != .ended && $0.queue.unsent > options.outputLimitBytes }
         }

@@ -38,7 +38,7 @@ extension Core {
     func takeOpenRepairs() {
         guard repairLog != nil else { return }
         do throws(SystemError) {
-            guard let left = try repairLog?.takeOpen(), settings.position != nil else { return }
+            let left = try repairLog?.takeOpen(resumes: settings.position != nil) ?? []
             for open in left {
                 open.key.withByteView {
                     markForRepair(

@@ -179,6 +179,14 @@ int cp_socket_error(int fd) {
     return value;
 }
 
+int cp_pipe(int *reader, int *writer) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0) return -errno;
+    *reader = ends[0];
+    *writer = ends[1];
+    return 0;
+}
+
 int cp_socket_pair(int *first, int *second) {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)

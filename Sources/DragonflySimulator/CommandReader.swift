@@ -5,13 +5,15 @@ enum ParsedCommand: Equatable {
     case incomplete
     case malformed(String)
     /// `size` bytes make one command; an empty line has no words.
-    case command(words: [String], size: Int)
+    case command(words: [[UInt8]], size: Int)
 }
 
 /// The two request forms a master accepts: words on a line, and arrays of bulk strings
-/// (protocol.md 2.1).
+/// (protocol.md 2.1). Words may hold any bytes.
 enum CommandReader {
-    private static let maximumWords = 4096
+    /// What a master accepts at most: `max_multi_bulk_len` and `max_bulk_len`.
+    private static let wordsLimit = 1 << 16
+    private static let wordBytesLimit = 512 << 20
 
     static func parse(_ view: ByteView) -> ParsedCommand {
         guard view.count > 0 else { return .incomplete }
@@ -24,7 +26,7 @@ enum CommandReader {
         guard end < view.count else { return .incomplete }
         let bytes = view.slice(0, end).array()
         let words = bytes.split { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\r") }
-        return .command(words: words.map { String(decoding: $0, as: UTF8.self) }, size: end + 1)
+        return .command(words: words.map { Array($0) }, size: end + 1)
     }
 
     private static func parseArray(_ view: ByteView) -> ParsedCommand {
@@ -33,27 +35,29 @@ enum CommandReader {
         case .incomplete: return .incomplete
         case .malformed: return .malformed("invalid multibulk length")
         case .count(let count):
-            guard count <= maximumWords else { return .malformed("invalid multibulk length") }
+            guard count <= wordsLimit else { return .malformed("invalid multibulk length") }
             return parseBulks(view, position, count)
         }
     }
 
+    /// Nothing is copied before all words are there: a large command is looked at many times.
     private static func parseBulks(
         _ view: ByteView, _ start: Int, _ count: Int
     ) -> ParsedCommand {
         var position = start
-        var words: [String] = []
+        var places: [(start: Int, size: Int)] = []
         for _ in 0..<count {
             switch parseHeader(view, &position, UInt8(ascii: "$")) {
             case .incomplete: return .incomplete
             case .malformed: return .malformed("invalid bulk length")
             case .count(let size):
-                guard size <= 1 << 20 else { return .malformed("invalid bulk length") }
+                guard size <= wordBytesLimit else { return .malformed("invalid bulk length") }
                 guard view.count - position >= size + 2 else { return .incomplete }
-                words.append(String(decoding: view.slice(position, size).array(), as: UTF8.self))
+                places.append((position, size))
                 position += size + 2
             }
         }
+        let words = places.map { view.slice($0.start, $0.size).array() }
         return .command(words: words, size: position)
     }
 
@@ -78,30 +82,5 @@ enum CommandReader {
         }
         position = end + 2
         return .count(Int(value))
-    }
-}
-
-/// A RESP2 reply.
-enum Reply {
-    case simple(String)
-    case error(String)
-    case integer(Int64)
-    case bulk(String)
-    case array([Reply])
-
-    static let ok = Reply.simple("OK")
-    static let syntaxError = Reply.error("ERR syntax error")
-    static let notInteger = Reply.error("ERR value is not an integer or out of range")
-    static let invalidState = Reply.error("ERR invalid state")
-
-    var encoded: String {
-        switch self {
-        case .simple(let text): "+\(text)\r\n"
-        case .error(let text): "-\(text)\r\n"
-        case .integer(let value): ":\(value)\r\n"
-        case .bulk(let text): "$\(text.utf8.count)\r\n\(text)\r\n"
-        case .array(let items):
-            items.reduce("*\(items.count)\r\n") { $0 + $1.encoded }
-        }
     }
 }

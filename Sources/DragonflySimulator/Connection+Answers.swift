@@ -3,14 +3,23 @@ import CPlatform
 
 /// The ordinary commands a replica or an operator's tool asks a master.
 extension Connection {
-    func answer(_ name: String, _ arguments: [String]) -> Reply {
+    /// - Parameter words: the command as it came; `arguments` are those behind its name as texts.
+    func answer(_ name: String, _ words: [[UInt8]], _ arguments: [String]) -> Reply {
         switch name {
-        case "PING": arguments.first.map { .bulk($0) } ?? .simple("PONG")
-        case "ECHO": arguments.first.map { .bulk($0) } ?? .syntaxError
-        case "INFO": .bulk(information(arguments.first?.lowercased()))
-        case "ROLE": role(of: master)
-        case "CONFIG": configuration(arguments)
-        case "CLIENT": client(arguments)
+        case "PING" where transaction == nil:
+            return arguments.isEmpty ? .simple("PONG") : .passed(.bulk(words[1]))
+        case "ECHO" where transaction == nil:
+            return arguments.count == 1 ? .passed(.bulk(words[1])) : .wrongArguments(name)
+        case "INFO": return .bulk(information(arguments.first?.lowercased()))
+        case "ROLE": return role(of: master)
+        case "CONFIG": return configuration(arguments)
+        case "CLIENT": return client(arguments)
+        default: break
+        }
+        if let content = master.content as? EmulatedContent {
+            return answer(name, words, by: content)
+        }
+        return switch name {
         case "SELECT": .ok
         case "DBSIZE": .integer(Int64(master.content.identity.keyCounts.first ?? 0))
         default: .error("ERR unknown command `\(name)`")
@@ -20,7 +29,9 @@ extension Connection {
     private func client(_ arguments: [String]) -> Reply {
         switch arguments.first?.uppercased() {
         case "ID": .integer(Int64(number))
-        case "SETNAME", "SETINFO", "PAUSE", "UNPAUSE", "NO-EVICT", "NO-TOUCH": .ok
+        case "PAUSE": pause(Array(arguments.dropFirst()))
+        case "UNPAUSE": pause(["0"])
+        case "SETNAME", "SETINFO", "NO-EVICT", "NO-TOUCH": .ok
         default: .syntaxError
         }
     }
@@ -30,13 +41,14 @@ extension Connection {
         guard arguments.count == 2, arguments[0].uppercased() == "GET" else {
             return .syntaxError
         }
-        let settings = [
+        var settings = [
             ("cluster_mode", ""), ("dbnum", "16"), ("lock_on_hashtags", "false"),
             ("maxmemory", "0"), ("replication_stream_output_limit", "1048576"),
-            ("replication_timeout", "30000"), ("requirepass", ""),
+            ("replication_timeout", "30000"), ("requirepass", master.options.password ?? ""),
             ("serialization_max_chunk_size", "65536"), ("serialization_tagged_chunks", "true"),
             ("shard_repl_backlog_time_ms", "5000"),
         ]
+        if let emulated = (master.content as? EmulatedContent)?.settings { settings = emulated }
         let found = settings.filter { arguments[1] == "*" || $0.0 == arguments[1].lowercased() }
         return .array(found.flatMap { [.bulk($0.0), .bulk($0.1)] })
     }
@@ -52,6 +64,9 @@ extension Connection {
             text += "dragonfly_version:\(identity.release)\r\nredis_mode:standalone\r\n"
             text += "tcp_port:\(master.port)\r\nthread_count:\(identity.flowCount)\r\n\r\n"
         }
+        if wants("memory") {
+            text += "# Memory\r\nused_memory:1048576\r\nmaxmemory:0\r\n\r\n"
+        }
         if wants("replication") {
             let replicas = self.replicas()
             text += "# Replication\r\nrole:master\r\nconnected_slaves:\(replicas.count)\r\n"
@@ -63,6 +78,7 @@ extension Connection {
         }
         if wants("keyspace") {
             text += "# Keyspace\r\n"
+            text += (master.content as? EmulatedContent)?.keyspaceInformation() ?? ""
             for (database, count) in identity.keyCounts.enumerated() where count > 0 {
                 text += "db\(database):keys=\(count),expires=0,avg_ttl=-1\r\n"
             }

@@ -32,8 +32,8 @@ extension Connection {
         case "capa", "client-id":
             return nil
         case "client-version":
-            guard Int(value) != nil else { return .notInteger }
-            return noteClientVersion()
+            guard let version = Int(value) else { return .notInteger }
+            return noteClientVersion(version)
         case "ack":
             // Meaningless here, and never answered on a flow: the real master logs and ignores it.
             return nil
@@ -43,11 +43,12 @@ extension Connection {
     }
 
     /// The real master crashes on a CLIENT-VERSION without a live session; here the connection ends.
-    private func noteClientVersion() -> Reply? {
+    private func noteClientVersion(_ version: Int) -> Reply? {
         let breach: Breach? = master.state.update { [session] state in
             guard let session, let found = state.sessions[session], found.phase != .cancelled
             else { return .clientVersionWithoutSession }
             state.sessions[session]?.clientVersions += 1
+            state.sessions[session]?.clientVersion = version
             return found.clientVersions > 0 ? .clientVersionTwice : nil
         }
         guard let breach else { return nil }
@@ -58,7 +59,7 @@ extension Connection {
 
     private func openSession() -> Reply {
         let session = master.state.update { [number] in $0.openSession(control: number) }
-        self.session = session
+        becomeControl(of: session)
         let identity = master.content.identity
         var reply: [Reply] = [
             .simple(identity.masterId), .simple("SYNC\(session)"),
@@ -72,6 +73,14 @@ extension Connection {
     func executeDragonfly(_ arguments: [String]) {
         guard let subcommand = arguments.first?.uppercased() else { return send(.syntaxError) }
         let rest = Array(arguments.dropFirst())
+        let isLoading = master.state.update { state in
+            guard state.loadingReplies < master.options.loadingReplies else { return false }
+            state.loadingReplies += 1
+            return true
+        }
+        if isLoading {
+            return send(.error("LOADING Dragonfly is loading the dataset in memory"))
+        }
         switch subcommand {
         case "FLOW": openFlow(rest)
         case "SYNC": send(rest.count == 1 ? startFullSync(rest[0]) : .syntaxError)
@@ -83,6 +92,8 @@ extension Connection {
             }
             send(.array(offsets))
         case "THREAD": send(.integer(0))
+        case "TAKEOVER": send(takeOver(rest))
+        case "EXPIRE": send(expireAll())
         default: send(.syntaxError)
         }
     }
@@ -102,6 +113,8 @@ extension Connection {
             let token = master.content.token(flow: opened.index, session: opened.session)
             let kind = opened.start == .full ? "FULL" : "PARTIAL"
             if hasEarlyInput() { master.record(.pipelinedFlow(flow: opened.index)) }
+            SocketEnd.configureFlow(
+                descriptor, sendBufferBytes: master.options.sendBufferBytes)
             send(.array([.simple(kind), .simple(token)]))
             master.startWriter(for: opened, descriptor: descriptor)
         }
@@ -118,18 +131,22 @@ extension Connection {
             return .refused(.notInteger)
         }
         var requested: UInt64?
+        var lastMaster: String?
         if arguments.count == 4 {
             guard let lsn = UInt64(arguments[3]) else { return .refused(.notInteger) }
             requested = lsn == 0 ? nil : lsn
         } else if arguments.count == 5 {
-            // No other master's journal is known here, so a well-formed vector means FULL.
-            let vector = arguments[4].split(separator: "-")
-            guard vector.count == identity.flowCount, vector.allSatisfy({ UInt64($0) != nil })
+            guard identity.releaseNumber >= 1030 else { return .refused(.syntaxError) }
+            let vector = arguments[4].split(separator: "-").map { UInt64($0) }
+            guard vector.count == identity.flowCount, let lsn = vector[index],
+                vector.allSatisfy({ $0 != nil })
             else { return .refused(.syntaxError) }
+            requested = lsn
+            lastMaster = arguments[3]
         }
-        guard let start = master.content.start(flow: index, lsn: requested) else {
-            return .refused(.invalidState)
-        }
+        let start = master.content.start(flow: index, lsn: requested, lastMaster: lastMaster)
+        guard let start else { return .refused(.invalidState) }
+        let releaseNumber = identity.releaseNumber
         return master.state.update { [number] state in
             switch state.lookUp(sessionId: arguments[1]) {
             case .badId: return .refused(.error("ERR bad sync id"))
@@ -140,8 +157,15 @@ extension Connection {
                 }
                 state.sessions[session.number]?.flows[index] =
                     Session.Flow(connection: number, start: start)
+                state.emulated?.open(
+                    EmulatedFlow(
+                        session: session.number, shard: index,
+                        token: master.content.token(flow: index, session: session.number),
+                        start: start,
+                        sendsMarkers: releaseNumber >= 1030 || session.clientVersion >= 4))
                 return .success(
-                    OpenedFlow(session: session.number, index: index, start: start))
+                    OpenedFlow(
+                        session: session.number, index: index, connection: number, start: start))
             }
         }
     }
@@ -154,10 +178,12 @@ extension Connection {
             case .unknown: return .error("ERR syncid not found")
             case .found(let found): session = found
             }
-            if session.isPartial { state.breaches.append(.syncAfterPartial) }
-            guard session.phase == .preparation, session.allFlowsOpen, !session.isPartial else {
+            let isRefused = session.isPartial && !master.content.partialNeedsSync
+            if isRefused { state.breaches.append(.syncAfterPartial) }
+            guard session.phase == .preparation, session.allFlowsOpen, !isRefused else {
                 return .invalidState
             }
+            if let refusal = state.beginEmulatedFullSync(session.number) { return refusal }
             state.sessions[session.number]?.phase = .fullSync
             if state.cpuAtStart == nil { state.cpuAtStart = cp_process_cpu_nanoseconds() }
             return .ok
@@ -177,13 +203,16 @@ extension Connection {
             number = session.number
             let missing = session.flows.indices.filter { index in
                 guard let flow = session.flows[index] else { return true }
-                return flow.start == .full && !flow.fullSyncEndSent
+                let hasSnapshot = flow.start == .full || master.content.partialNeedsSync
+                return hasSnapshot && !flow.fullSyncEndSent
             }
             let mayStart =
                 session.phase == .fullSync
-                || (session.phase == .preparation && session.isAllPartial)
+                || (session.phase == .preparation && session.isAllPartial
+                    && !master.content.partialNeedsSync)
             if !missing.isEmpty { state.breaches.append(.earlyStartStable(missingFlows: missing)) }
             guard mayStart, session.allFlowsOpen else { return .invalidState }
+            if let refusal = state.startEmulatedStable(session.number) { return refusal }
             state.sessions[session.number]?.phase = .stable
             if state.cpuAtStart == nil { state.cpuAtStart = cp_process_cpu_nanoseconds() }
             return nil
@@ -203,6 +232,7 @@ extension Connection {
 struct OpenedFlow: Sendable {
     let session: Int
     let index: Int
+    let connection: Int
     let start: FlowStart
 }
 

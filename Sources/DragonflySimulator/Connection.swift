@@ -11,6 +11,11 @@ final class Connection {
         case flow(session: Int, index: Int)
     }
 
+    /// How long a flow whose session has ended is read for the client's end.
+    private static let drainMilliseconds = 2000
+    /// The largest command, with all its words: as much as a Redis buffers of one client.
+    private static let inputLimit = 1 << 30
+
     let number: Int
     let descriptor: Int32
     let master: Master
@@ -19,10 +24,24 @@ final class Connection {
     var session: Int?
     /// Two commands came without waiting for the first one's reply.
     var hasPipelined = false
+    /// The client ended its side orderly.
+    private(set) var sawEnd = false
+    /// The client ended the connection in any way.
+    private(set) var wasLeft = false
+    /// The database of ordinary commands.
+    var database = 0
+    /// Commands since MULTI; nil outside.
+    var transaction: [[[UInt8]]]?
+    /// What the user of this connection must not call.
+    private var deniedCommands: Set<String> = []
+    private var user = "default"
     private var isAuthenticated: Bool
     private var mustClose = false
     private var input: MirroredRing
     private var output: MirroredRing
+    /// Bytes sent on this connection after it opened a session, and what goes wrong with them.
+    private var controlBytes = 0
+    private var faults: [(byte: Int, fault: Fault)] = []
 
     init(number: Int, descriptor: Int32, master: Master) throws(SystemError) {
         self.number = number
@@ -38,7 +57,7 @@ final class Connection {
         while !mustClose {
             switch CommandReader.parse(input.readable) {
             case .incomplete:
-                guard input.free > 0 else { return send(.error("ERR Protocol error: too big")) }
+                guard makeRoom() else { return send(.error("ERR Protocol error: too big")) }
                 guard receive() else { return }
             case .malformed(let text):
                 if case .flow(_, let index) = role {
@@ -49,8 +68,8 @@ final class Connection {
             case .command(let words, let size):
                 input.consume(size)
                 if words.isEmpty { continue }
-                if case .flow(_, let index) = role {
-                    readAcknowledgement(words, flow: index)
+                if case .flow(let session, let index) = role {
+                    readAcknowledgement(words, session: session, flow: index)
                 } else {
                     if !input.isEmpty { hasPipelined = true }
                     execute(words)
@@ -72,8 +91,35 @@ final class Connection {
         return !input.isEmpty
     }
 
+    /// This connection has opened a session: faults of its control connection count from here.
+    func becomeControl(of session: Int) {
+        self.session = session
+        controlBytes = 0
+        faults = master.options.faults.compactMap { fault in
+            guard fault.session == session, case .control(let byte) = fault.place else {
+                return nil
+            }
+            return (byte, fault)
+        }
+        faults.sort { $0.byte < $1.byte }
+    }
+
     func send(_ reply: Reply) {
-        let bytes = Array(reply.encoded.utf8)
+        waitWhileStalled()
+        var bytes = reply.encoded[...]
+        while let next = faults.first, next.byte < controlBytes + bytes.count {
+            faults.removeFirst()
+            let head = bytes.prefix(max(next.byte - controlBytes, 0))
+            write(Array(head))
+            bytes = bytes.dropFirst(head.count)
+            master.perform(next.fault, on: number)
+            waitWhileStalled()
+        }
+        write(Array(bytes))
+    }
+
+    private func write(_ bytes: [UInt8]) {
+        controlBytes += bytes.count
         bytes.withByteView { view in
             var rest = view
             while !rest.isEmpty {
@@ -81,71 +127,142 @@ final class Connection {
                 output.append(rest.slice(0, size))
                 rest = rest.dropFirst(size)
                 while !output.isEmpty {
-                    guard case .moved(let count) = output.send(to: descriptor, from: output.head)
-                    else { return closeSoon() }
-                    output.consume(count)
+                    switch output.send(to: descriptor, from: output.head) {
+                    case .moved(let count): output.consume(count)
+                    case .failed(let error):
+                        noteEnd(error)
+                        return closeSoon()
+                    case .wouldBlock, .endOfStream: return closeSoon()
+                    }
                 }
             }
         }
     }
 
+    /// Doubles the input when one command fills it; false at the limit.
+    private func makeRoom() -> Bool {
+        if input.free > 0 { return true }
+        guard input.capacity < Self.inputLimit,
+            var larger = try? MirroredRing(capacity: input.capacity * 2)
+        else { return false }
+        larger.append(input.readable)
+        input = larger
+        return true
+    }
+
+    /// Reads once; false when the client has left or the connection is over.
     private func receive() -> Bool {
-        switch input.receive(from: descriptor, limit: input.free) {
-        case .moved: return true
-        case .wouldBlock: return true
-        case .endOfStream: return false
-        case .failed(let error):
-            if error.code == ECONNRESET { master.state.update { $0.resets += 1 } }
-            return false
+        var drainLimit: Int64?
+        while true {
+            let result = input.receive(from: descriptor, limit: input.free)
+            waitWhileStalled()
+            switch result {
+            case .moved: return true
+            case .wouldBlock:
+                // Only flows have a limit of time: see whether the session is over.
+                guard isCancelled() else { continue }
+                let limit = drainLimit ?? deadline(afterMilliseconds: Self.drainMilliseconds)
+                drainLimit = limit
+                if cp_monotonic_nanoseconds() >= limit { return false }
+            case .endOfStream:
+                sawEnd = true
+                wasLeft = true
+                return false
+            case .failed(let error):
+                noteEnd(error)
+                return false
+            }
+        }
+    }
+
+    private func noteEnd(_ error: SystemError) {
+        wasLeft = true
+        guard error.code == ECONNRESET else { return }
+        if case .flow(_, let index) = role {
+            master.noteReset(connection: number, flow: index)
+        } else {
+            master.noteReset(connection: number, flow: nil)
+        }
+    }
+
+    private func isCancelled() -> Bool {
+        guard case .flow(let session, _) = role else { return false }
+        return master.state.read { $0.sessions[session]?.phase == .cancelled || $0.isStopping }
+    }
+
+    /// Waits while a fault keeps this connection from doing anything.
+    private func waitWhileStalled() {
+        while true {
+            let limit: Int64? = master.state.read { state in
+                if state.isStopping { return nil }
+                return state.frozen.contains(number) ? .max : state.stalledControls[number]
+            }
+            guard let limit, limit > cp_monotonic_nanoseconds() else { return }
+            _ = master.state.wait(until: limit == .max ? nil : limit) { state in
+                state.isStopping || (limit == .max && !state.frozen.contains(number)) ? true : nil
+            }
         }
     }
 
     /// On a running flow only `REPLCONF ACK n` may come, and nothing is ever answered
     /// (protocol.md 2.10).
-    private func readAcknowledgement(_ words: [String], flow: Int) {
-        guard words.count == 3, words[0].uppercased() == "REPLCONF",
-            words[1].uppercased() == "ACK", let value = UInt64(words[2])
+    private func readAcknowledgement(_ words: [[UInt8]], session: Int, flow: Int) {
+        let texts = words.map { String(decoding: $0, as: UTF8.self) }
+        guard words.count == 3, texts[0].uppercased() == "REPLCONF",
+            texts[1].uppercased() == "ACK", let value = UInt64(texts[2])
         else {
-            let text = words.joined(separator: " ")
-            return master.record(.commandOnFlow(flow: flow, command: text))
+            return master.record(
+                .commandOnFlow(flow: flow, command: texts.joined(separator: " ")))
+        }
+        if master.options.readDelayMilliseconds > 0 {
+            let limit = deadline(afterMilliseconds: master.options.readDelayMilliseconds)
+            _ = master.state.wait(until: limit) { $0.isStopping ? true : nil }
         }
         let next = master.content.nextLSN(flow: flow)
-        master.state.update { state in
-            state.flows[flow].acknowledgements.append(value)
-            if value > next {
-                state.breaches.append(
-                    .acknowledgedBeyond(flow: flow, value: value, next: next))
-            }
+        master.state.update {
+            $0.acknowledge(session: session, flow: flow, value: value, next: next)
         }
     }
 
-    private func execute(_ words: [String]) {
-        let name = words[0].uppercased()
+    private func execute(_ words: [[UInt8]]) {
+        let name = String(decoding: words[0], as: UTF8.self).uppercased()
         let arguments = Array(words.dropFirst())
-        if name == "AUTH" { return send(authenticate(arguments)) }
+        let texts = arguments.map { String(decoding: $0, as: UTF8.self) }
+        if name == "AUTH" { return send(authenticate(texts)) }
         if name == "QUIT" {
             send(.ok)
             return closeSoon()
         }
         guard isAuthenticated else { return send(.error("NOAUTH Authentication required.")) }
+        if deniedCommands.contains(name) {
+            return send(.error("NOPERM \(user) has no ACL permissions"))
+        }
         switch name {
-        case "REPLCONF": send(configureReplica(arguments))
-        case "DFLY": executeDragonfly(arguments)
-        default: send(answer(name, arguments))
+        case "REPLCONF": send(configureReplica(texts))
+        case "DFLY": executeDragonfly(texts)
+        default: send(answer(name, words, texts))
         }
     }
 
     private func authenticate(_ arguments: [String]) -> Reply {
-        guard let password = master.options.password else {
+        let options = master.options
+        guard options.password != nil || !options.users.isEmpty else {
             return .error(
                 "ERR AUTH <password> called without any password configured for the default user."
                     + " Are you sure your configuration is correct?")
         }
-        let user = arguments.count == 2 ? arguments[0] : "default"
         guard (1...2).contains(arguments.count) else { return .syntaxError }
-        guard user == master.options.user, arguments.last == password else {
+        let name = arguments.count == 2 ? arguments[0] : "default"
+        var users = options.users
+        if let password = options.password {
+            users.append(SimulatorUser(name: options.user, password: password))
+        }
+        guard let found = users.first(where: { $0.name == name && $0.password == arguments.last })
+        else {
             return .error("WRONGPASS invalid username-password pair or user is disabled.")
         }
+        user = found.name
+        deniedCommands = found.deniedCommands
         isAuthenticated = true
         return .ok
     }

@@ -39,8 +39,13 @@ protocol FlowContent: Sendable {
     /// The end-of-stream token of a flow in session number `session`: 40 lowercase hex characters.
     func token(flow: Int, session: Int) -> String
 
+    /// Whether flows that were answered PARTIAL still need a `DFLY SYNC` (protocol.md 8.1).
+    var partialNeedsSync: Bool { get }
+
     /// How a flow that was requested with `lsn` (nil without one) begins; nil if it cannot be served.
-    func start(flow: Int, lsn: UInt64?) -> FlowStart?
+    /// - Parameter lastMaster: the id by whose numbering `lsn` counts, if it is not this master's
+    ///   (protocol.md 8.4).
+    func start(flow: Int, lsn: UInt64?, lastMaster: String?) -> FlowStart?
 
     /// The LSN that the next journal entry of the flow will get (protocol.md 2.8). No honest ACK is
     /// beyond it.
@@ -51,4 +56,8 @@ protocol FlowContent: Sendable {
     func play(
         flow: Int, session: Int, start: FlowStart, to sink: FlowSink
     ) throws(SystemError)
+}
+
+extension FlowContent {
+    var partialNeedsSync: Bool { false }
 }

@@ -10,7 +10,9 @@ final class Master: Sendable {
     let port: UInt16
     private let listener: Int32
 
-    init(content: any FlowContent, options: SimulatorOptions) throws(SystemError) {
+    init(
+        content: any FlowContent, state: Monitor<MasterState>, options: SimulatorOptions
+    ) throws(SystemError) {
         let listener = cp_listen_loopback(options.port)
         guard listener >= 0 else { throw SystemError(result: listener) }
         let port = cp_local_port(listener)
@@ -22,7 +24,7 @@ final class Master: Sendable {
         self.port = UInt16(port)
         self.content = content
         self.options = options
-        state = Monitor(MasterState(flowCount: content.identity.flowCount))
+        self.state = state
     }
 
     deinit {
@@ -37,11 +39,18 @@ final class Master: Sendable {
         try runThread(named: "sim-accept") { [self] in acceptConnections() }
     }
 
+    /// Ends all connections and accepts no more, as a process that exits. `stop` is still needed.
+    func shutDown() {
+        _ = Glibc.shutdown(listener, Int32(SHUT_RDWR))
+        state.update { $0.endAllConnections() }
+    }
+
     /// Shuts everything down and waits for the threads.
     func stop() {
         _ = Glibc.shutdown(listener, Int32(SHUT_RDWR))
         state.update { state in
             state.isStopping = true
+            state.frozen = []
             for session in state.sessions.keys { state.cancel(session: session) }
             for connection in state.descriptors.keys { state.shutDown(connection: connection) }
         }
@@ -49,7 +58,7 @@ final class Master: Sendable {
     }
 
     /// Starts a thread that `stop` waits for.
-    private func runThread(
+    func runThread(
         named name: String, _ body: @escaping @Sendable () -> Void
     ) throws(SystemError) {
         state.update { $0.threadCount += 1 }
@@ -103,11 +112,38 @@ final class Master: Sendable {
     /// The reader of a connection is done: ends what depended on it, and waits for its writer.
     private func leave(_ connection: Connection) {
         guard case .flow(let session, let index) = connection.role else {
-            return state.update { $0.controlClosed(connection.number) }
+            if connection.wasLeft { awaitFlowEnds(ofControl: connection.number) }
+            return state.update {
+                $0.controlClosed(connection.number, byClient: connection.wasLeft)
+            }
         }
         state.update { $0.cancel(session: session) }
         _ = state.wait { state in
             state.sessions[session]?.flows[index]?.writerRuns == true ? nil : true
+        }
+        // A client that closes with bytes unread makes its kernel send a reset (protocol.md 9.1).
+        if connection.sawEnd,
+            SocketEnd.endsWithReset(connection.descriptor, timeoutMilliseconds: 2000)
+        {
+            noteReset(connection: connection.number, flow: index)
+        }
+    }
+
+    /// The ends of flows may be delivered a little after that of the control connection, although
+    /// they were sent before: gives them the time of a scheduler's tick or two.
+    private func awaitFlowEnds(ofControl number: Int) {
+        for _ in 0..<20 {
+            if state.read({ $0.openFlows(ofControl: number).isEmpty }) { return }
+            usleep(500)
+        }
+    }
+
+    /// A connection ended with a reset, unless this side broke it.
+    func noteReset(connection: Int, flow: Int?) {
+        state.update { state in
+            guard !state.isStopping, state.broken.insert(connection).inserted else { return }
+            state.resets += 1
+            state.breaches.append(.reset(flow: flow))
         }
     }
 
@@ -137,9 +173,10 @@ final class Master: Sendable {
     private func write(_ flow: OpenedFlow, descriptor: Int32) {
         do {
             let sink = try FlowSink(
-                state: state, session: flow.session, flow: flow.index, descriptor: descriptor,
-                segmentation: options.segmentation, pacing: options.pacing)
-            if flow.start == .full { try waitForFullSync(flow) }
+                state: state, flow: flow, descriptor: descriptor, options: options,
+                perform: { [self] fault in perform(fault, on: flow.connection) })
+            let needsSync = flow.start == .full || content.partialNeedsSync
+            if needsSync { try waitForFullSync(flow) }
             try content.play(
                 flow: flow.index, session: flow.session, start: flow.start, to: sink)
             try sink.flush()
@@ -150,12 +187,11 @@ final class Master: Sendable {
                 }
             }
         } catch {
-            // The client left, or the session was cancelled: the other flows end with this one. A
-            // reset is reported to the reader or to the writer, never to both.
-            state.update { state in
-                if error.code == ECONNRESET { state.resets += 1 }
-                state.cancel(session: flow.session)
+            // The client left, or the session was cancelled: the other flows end with this one.
+            if error.code == ECONNRESET {
+                noteReset(connection: flow.connection, flow: flow.index)
             }
+            state.update { $0.cancel(session: flow.session) }
         }
     }
 

@@ -29,8 +29,10 @@ final class RecordedContent: FlowContent {
 
     /// PARTIAL where the recorded journal holds the LSN and the release resumes without a
     /// `DFLY SYNC` (v1.35 on, protocol.md 8.1).
-    func start(flow: Int, lsn: UInt64?) -> FlowStart? {
-        if let lsn, identity.releaseNumber >= 1035, pieces(flow: flow, from: lsn) != nil {
+    func start(flow: Int, lsn: UInt64?, lastMaster: String?) -> FlowStart? {
+        if lastMaster == nil, let lsn, identity.releaseNumber >= 1035,
+            pieces(flow: flow, from: lsn) != nil
+        {
             return .partial(nextLSN: lsn)
         }
         return recording.flows[flow].isPartial ? nil : .full

@@ -87,26 +87,48 @@ extension RegionBuffer {
 
     /// The length of the element before, seven bits a byte, readable from its end.
     private mutating func append(backLength size: Int) throws(SystemError) {
-        // The limits are listpack's own: the first is inclusive, the others are not.
-        let bytes =
-            switch size {
-            case ...127: 1
-            case ..<16383: 2
-            case ..<2_097_151: 3
-            case ..<268_435_455: 4
-            default: 5
-            }
+        let bytes = Self.backLengthBytes(size)
         for position in (0..<bytes).reversed() {
             let part = UInt8(truncatingIfNeeded: size >> (7 * position)) & 0x7f
             try append(byte: position == bytes - 1 ? part : part | 0x80)
         }
     }
 
+    private static func backLengthBytes(_ size: Int) -> Int {
+        // The limits are listpack's own: the first is inclusive, the others are not.
+        switch size {
+        case ...127: 1
+        case ..<16383: 2
+        case ..<2_097_151: 3
+        case ..<268_435_455: 4
+        default: 5
+        }
+    }
+
+    /// What `append(listpackElement:)` would append.
+    static func listpackBytes(of bytes: ByteView) -> Int {
+        let size =
+            switch bytes.parseInteger() {
+            case .some(0...127): 1
+            case .some(-4096...4095): 2
+            case .some(-0x8000...0x7fff): 3
+            case .some(-0x80_0000...0x7f_ffff): 4
+            case .some(-0x8000_0000...0x7fff_ffff): 5
+            case .some: 9
+            case .none: bytes.count + (bytes.count < 64 ? 1 : bytes.count < 4096 ? 2 : 5)
+            }
+        return size + backLengthBytes(size)
+    }
+
     /// A whole listpack as a string: header, `elements` as they are, end mark.
     mutating func append(listpack elements: ByteView, count: Int) throws(SystemError) {
-        let total = elements.count + Self.listpackOverhead
-        try append(length: total)
-        try append(little: UInt32(total))
+        try append(length: elements.count + Self.listpackOverhead)
+        try append(listpackBody: elements, count: count)
+    }
+
+    /// The same without the length.
+    mutating func append(listpackBody elements: ByteView, count: Int) throws(SystemError) {
+        try append(little: UInt32(elements.count + Self.listpackOverhead))
         try append(little: UInt16(min(count, 65535)))
         try append(elements)
         try append(byte: 0xff)

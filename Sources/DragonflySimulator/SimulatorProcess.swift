@@ -1,4 +1,4 @@
-public import Bytes
+import Bytes
 import CPlatform
 import Glibc
 
@@ -11,7 +11,7 @@ public enum SimulatorProcess {
     /// To be called before any other thread exists, because it blocks the signals for all of them.
     public static func run(
         source: SimulatorSource, options: SimulatorOptions, exitWhenLeft: Bool
-    ) throws(SystemError) {
+    ) throws {
         let signals = cp_signal_descriptor()
         guard signals >= 0 else { throw SystemError(result: signals) }
         let server = try SimulatorServer(source: source, options: options)

@@ -9,6 +9,9 @@ public enum SimulatorSource: Sendable {
     case recording(Recording, continuation: Recording? = nil)
     /// Generated data and, after it, generated traffic.
     case synthetic(SyntheticData, traffic: LiveTraffic? = nil, encoding: SnapshotOptions = .init())
+    /// A master with a redis-server for its data: it executes commands, journals them, and sends
+    /// snapshots of what is there. See `SimulatorServer.execute`.
+    case emulated(EmulationOptions)
 }
 
 /// How a simulated master behaves.
@@ -21,6 +24,15 @@ public struct SimulatorOptions: Sendable {
     public var user = "default"
     public var segmentation = Segmentation.whole
     public var pacing = Pacing.unlimited
+    /// Further users for AUTH.
+    public var users: [SimulatorUser] = []
+    /// How many DFLY commands are answered LOADING before the first one is executed.
+    public var loadingReplies = 0
+    /// Room for unsent bytes of a flow in the kernel; nil leaves it to the system.
+    public var sendBufferBytes: Int?
+    /// How long the master takes to read one ACK.
+    public var readDelayMilliseconds = 0
+    public var faults: [Fault] = []
 
     public init() {}
 }
@@ -30,22 +42,27 @@ public struct SimulatorOptions: Sendable {
 /// It speaks the master's side of protocol.md sections 2 to 5 over real sockets, and keeps a list of
 /// everything a replica did that it must not do. All functions may be called from any thread.
 public final class SimulatorServer: Sendable {
-    private let master: Master
+    let master: Master
 
     /// Listens, but accepts nobody before `start`.
     ///
-    /// Throws if the port cannot be had, or the content cannot be prepared for want of memory.
-    public init(
-        source: SimulatorSource, options: SimulatorOptions = SimulatorOptions()
-    ) throws(SystemError) {
-        let content: any FlowContent =
-            switch source {
-            case .recording(let recording, let continuation):
-                RecordedContent(recording, continuation: continuation)
-            case .synthetic(let data, let traffic, let encoding):
-                try SyntheticContent(data: data, traffic: traffic, options: encoding)
-            }
-        master = try Master(content: content, options: options)
+    /// Throws `SystemError` if the port cannot be had or the content cannot be prepared for want of
+    /// memory, `EmulationError` if an emulated master's redis-server does not start.
+    public init(source: SimulatorSource, options: SimulatorOptions = SimulatorOptions()) throws {
+        let state: Monitor<MasterState>
+        let content: any FlowContent
+        switch source {
+        case .recording(let recording, let continuation):
+            content = RecordedContent(recording, continuation: continuation)
+            state = Monitor(MasterState(flowCount: recording.flows.count))
+        case .synthetic(let data, let traffic, let encoding):
+            content = try SyntheticContent(data: data, traffic: traffic, options: encoding)
+            state = Monitor(MasterState(flowCount: data.flowCount))
+        case .emulated(let emulation):
+            state = Monitor(MasterState(flowCount: emulation.flowCount))
+            content = try EmulatedContent(emulation, state: state)
+        }
+        master = try Master(content: content, state: state, options: options)
     }
 
     /// The port it listens on.
@@ -64,19 +81,22 @@ public final class SimulatorServer: Sendable {
     /// Closes everything and returns when all threads are gone. It cannot be started again.
     public func stop() {
         master.stop()
+        (master.content as? EmulatedContent)?.stop()
     }
 
     /// Ends all sessions as if the network had: the sockets of flows and control connections close.
     /// Clients may connect again at once.
     public func dropConnections() {
-        master.state.update { state in
-            for session in state.sessions.keys { state.cancel(session: session) }
-            for connection in state.descriptors.keys { state.shutDown(connection: connection) }
-        }
+        master.state.update { $0.endAllConnections() }
     }
 
     /// What replicas did wrong so far, in order.
-    public var breaches: [Breach] { master.state.read { $0.breaches } }
+    public var breaches: [Breach] {
+        master.state.update { state in
+            state.judgePings(now: cp_monotonic_nanoseconds())
+            return state.breaches
+        }
+    }
 
     /// How many connections ended with a reset instead of an orderly close.
     public var resetCount: Int { master.state.read { $0.resets } }
@@ -116,6 +136,14 @@ public final class SimulatorServer: Sendable {
         wait(timeoutMilliseconds) { ($0.flows[flow].acknowledgements.last ?? 0) >= value }
     }
 
+    /// Waits until at least `count` bytes were sent on a flow, over all sessions; false after the
+    /// timeout.
+    public func waitForBytes(flow: Int, atLeast count: Int, timeoutMilliseconds: Int) -> Bool {
+        master.state.update { $0.byteWaiters += 1 }
+        defer { master.state.update { $0.byteWaiters -= 1 } }
+        return wait(timeoutMilliseconds) { $0.flows[flow].bytesSent >= count }
+    }
+
     /// Waits until at least one session was opened and all connections are closed again; false after
     /// the timeout.
     public func waitUntilLeft(timeoutMilliseconds: Int) -> Bool {
@@ -127,7 +155,7 @@ public final class SimulatorServer: Sendable {
         wait(timeoutMilliseconds) { $0.breaches.count >= count }
     }
 
-    private func wait(
+    func wait(
         _ timeoutMilliseconds: Int, _ condition: (MasterState) -> Bool
     ) -> Bool {
         let limit = deadline(afterMilliseconds: timeoutMilliseconds)

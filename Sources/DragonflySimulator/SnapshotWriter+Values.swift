@@ -2,16 +2,6 @@ import Bytes
 
 // The generated collections, each in the encoding Dragonfly 1.40 gives it (protocol.md 3.9).
 extension SnapshotWriter {
-    /// Limits of Dragonfly: a larger or longer collection leaves its compact form.
-    private static var hashListpackBytes: Int { 1024 }
-    private static var hashFieldBytes: Int { 64 }
-    private static var sortedSetListpackMembers: Int { 128 }
-    private static var sortedSetMemberBytes: Int { 32 }
-    private static var intsetMembers: Int { 256 }
-    private static var listNodeBytes: Int { 8192 }
-    private static var streamNodeBytes: Int { 4096 }
-    private static var streamNodeEntries: Int { 100 }
-
     /// Key number `index` of any kind.
     mutating func append(_ kind: SyntheticData.Kind, _ index: Int) throws(SystemError) {
         switch kind {
@@ -67,7 +57,8 @@ extension SnapshotWriter {
             // The first pair of a hash may have any size.
             fits =
                 element == 0
-                || (size < Self.hashListpackBytes && second.count <= Self.hashFieldBytes)
+                || (size < CollectionLimits.hashListpackBytes
+                    && second.count <= CollectionLimits.hashElementBytes)
             guard fits else { break }
             try elements.append(listpackElement: first.view)
             try elements.append(listpackElement: second.view)
@@ -88,7 +79,9 @@ extension SnapshotWriter {
 
     private mutating func appendSet(_ index: Int) throws(SystemError) {
         let count = max(data.sets.elements, 1)
-        if index % 2 == 1, count <= Self.intsetMembers { return try appendIntset(index, count) }
+        if index % 2 == 1, count <= CollectionLimits.intsetMembers {
+            return try appendIntset(index, count)
+        }
         try begin(.set, index, type: 2)
         try entry.append(length: count)
         for element in 0..<count {
@@ -100,36 +93,21 @@ extension SnapshotWriter {
     }
 
     private mutating func appendIntset(_ index: Int, _ count: Int) throws(SystemError) {
-        // Members ascend, so the outermost two decide the width.
         let low = data.integerMember(index, 0)
         let high = data.integerMember(index, count - 1)
-        let width =
-            if Int16(exactly: low) != nil, Int16(exactly: high) != nil {
-                2
-            } else if Int32(exactly: low) != nil, Int32(exactly: high) != nil {
-                4
-            } else {
-                8
-            }
         try begin(.set, index, type: 11)
-        try entry.append(length: 8 + count * width)
-        try entry.append(little: UInt32(width))
-        try entry.append(little: UInt32(count))
-        for element in 0..<count {
-            let value = data.integerMember(index, element)
-            switch width {
-            case 2: try entry.append(little: Int16(value))
-            case 4: try entry.append(little: Int32(value))
-            default: try entry.append(little: value)
-            }
-        }
+        let width = RegionBuffer.intsetWidth(from: low, to: high)
+        try entry.append(length: RegionBuffer.intsetOverhead + count * width)
+        try entry.append(intset: count, from: low, to: high) { data.integerMember(index, $0) }
         try endEntry(database: data.database(index))
     }
 
     private mutating func appendSortedSet(_ index: Int) throws(SystemError) {
         let count = max(data.sortedSets.elements, 1)
         let memberBytes = max(data.sortedSets.elementBytes, 8)
-        if count <= Self.sortedSetListpackMembers, memberBytes <= Self.sortedSetMemberBytes {
+        if count <= CollectionLimits.sortedSetListpackMembers,
+            memberBytes <= CollectionLimits.sortedSetMemberBytes
+        {
             elements.clear(keeping: 1 << 20)
             for element in 0..<count {
                 try makeMember(.sortedSet, index, element)
@@ -164,7 +142,7 @@ extension SnapshotWriter {
                 inNode = 0
                 try splitIfLarge(database: data.database(index))
             }
-            if second.count >= Self.listNodeBytes {
+            if second.count >= CollectionLimits.listNodeBytes {
                 try entry.append(length: 1)
                 try entry.append(string: second.view)
                 if element < count - 1 { try splitIfLarge(database: data.database(index)) }
@@ -179,7 +157,7 @@ extension SnapshotWriter {
 
     /// Whether an element of `size` bytes begins a new node behind `bytes` bytes of elements.
     private func startsNode(_ size: Int, after bytes: Int) -> Bool {
-        size >= Self.listNodeBytes || bytes + size + 16 > Self.listNodeBytes
+        size >= CollectionLimits.listNodeBytes || bytes + size + 16 > CollectionLimits.listNodeBytes
     }
 
     private mutating func endListNode(_ count: Int) throws(SystemError) {
@@ -200,7 +178,7 @@ extension SnapshotWriter {
                 inNode = 0
             }
             if inNode == 0 { nodes += 1 }
-            if second.count < Self.listNodeBytes {
+            if second.count < CollectionLimits.listNodeBytes {
                 try elements.append(listpackElement: second.view)
                 inNode += 1
             }
@@ -231,8 +209,8 @@ extension SnapshotWriter {
         _ values: [[UInt8]], database: Int
     ) throws(SystemError) {
         let size = values.first?.count ?? 0
-        let isPlain = size >= Self.listNodeBytes
-        let perNode = isPlain ? 1 : max(Self.listNodeBytes / (size + 16), 1)
+        let isPlain = size >= CollectionLimits.listNodeBytes
+        let perNode = isPlain ? 1 : max(CollectionLimits.listNodeBytes / (size + 16), 1)
         try entry.append(length: (values.count + perNode - 1) / perNode)
         for start in stride(from: 0, to: values.count, by: perNode) {
             if start > 0 { try splitIfLarge(database: database) }
@@ -262,7 +240,9 @@ extension SnapshotWriter {
         let count = max(data.streams.elements, 1)
         // An entry holds flags, two deltas and a count beside its value.
         let entryBytes = max(data.streams.elementBytes, 8) + 16
-        let perNode = min(max(Self.streamNodeBytes / entryBytes, 1), Self.streamNodeEntries)
+        let perNode = min(
+            max(CollectionLimits.streamNodeBytes / entryBytes, 1),
+            CollectionLimits.streamNodeEntries)
         try begin(.stream, index, type: 21)
         try entry.append(length: (count + perNode - 1) / perNode)
         for start in stride(from: 0, to: count, by: perNode) {
@@ -274,7 +254,7 @@ extension SnapshotWriter {
         try entry.append(length: count)
         try entry.append(id: last)
         try entry.append(id: first)
-        try entry.append(id: (0, 0))
+        try entry.append(id: StreamID(milliseconds: 0, sequence: 0))
         try entry.append(length: count)
         try appendStreamGroup(data.deliveredCount(index))
         try endEntry(database: data.database(index))
@@ -303,7 +283,7 @@ extension SnapshotWriter {
             try elements.append(listpackInteger: 4)
         }
         try entry.append(length: 16)
-        try entry.append(rawId: node)
+        try entry.append(rawID: node)
         try entry.append(listpack: elements.view, count: 5 + 5 * range.count)
     }
 
@@ -316,7 +296,7 @@ extension SnapshotWriter {
         try entry.append(length: delivered)
         try entry.append(length: delivered)
         for number in 0..<delivered {
-            try entry.append(rawId: data.streamID(number))
+            try entry.append(rawID: data.streamID(number))
             try entry.append(little: time)
             try entry.append(length: 1)
         }
@@ -325,22 +305,6 @@ extension SnapshotWriter {
         try entry.append(little: time)
         try entry.append(little: time)
         try entry.append(length: delivered)
-        for number in 0..<delivered { try entry.append(rawId: data.streamID(number)) }
-    }
-}
-
-extension RegionBuffer {
-    fileprivate mutating func append(
-        id: (milliseconds: UInt64, sequence: UInt64)
-    ) throws(SystemError) {
-        try append(length: id.milliseconds)
-        try append(length: id.sequence)
-    }
-
-    fileprivate mutating func append(
-        rawId id: (milliseconds: UInt64, sequence: UInt64)
-    ) throws(SystemError) {
-        try append(little: id.milliseconds.byteSwapped)
-        try append(little: id.sequence.byteSwapped)
+        for number in 0..<delivered { try entry.append(rawID: data.streamID(number)) }
     }
 }

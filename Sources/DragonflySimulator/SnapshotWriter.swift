@@ -50,12 +50,11 @@ struct SnapshotWriter: ~Copyable {
     let data: SyntheticData
     let options: SnapshotOptions
     private let output: any SnapshotOutput
+    private var packer: BlobPacker
     private var database = noDatabase
     private var nextChunkId: UInt32 = 1
     /// The chunk id of the entry in hand, 0 before its first chunk.
     private var openChunkId: UInt32 = 0
-    private var pending: RegionBuffer
-    private var packed: RegionBuffer
     // The entry in hand, and scratch room for the parts of a collection.
     var entry: RegionBuffer
     var elements: RegionBuffer
@@ -68,8 +67,13 @@ struct SnapshotWriter: ~Copyable {
     init(
         data: SyntheticData, options: SnapshotOptions, output: any SnapshotOutput
     ) throws(SystemError) {
-        let pending = try RegionBuffer(capacity: 2 * Self.flushBytes)
-        let packed = try RegionBuffer()
+        let format: FrameDecompressor.Format? =
+            switch options.compression {
+            case .none: nil
+            case .lz4: .lz4
+            case .zstd: .zstd
+            }
+        let packer = try BlobPacker(format, output: output)
         let entry = try RegionBuffer()
         let elements = try RegionBuffer()
         let first = try RegionBuffer()
@@ -84,8 +88,7 @@ struct SnapshotWriter: ~Copyable {
         self.data = data
         self.options = options
         self.output = output
-        self.pending = pending
-        self.packed = packed
+        self.packer = packer
         self.entry = entry
         self.elements = elements
         self.first = first
@@ -94,91 +97,49 @@ struct SnapshotWriter: ~Copyable {
         self.stringLength = stringLength
     }
 
-    var mustFlush: Bool { pending.count >= Self.flushBytes }
+    var mustFlush: Bool { packer.pending.count >= Self.flushBytes }
 
     /// Writes what is pending. The database is named again before the next key.
     mutating func flush() throws(SystemError) {
-        guard !pending.isEmpty else { return }
-        if try !writeCompressed() { try output.write(pending.view) }
-        pending.clear(keeping: 1 << 20)
+        try packer.flush()
         database = Self.noDatabase
-    }
-
-    /// Tries to write the pending bytes as a blob; false if that does not pay.
-    private mutating func writeCompressed() throws(SystemError) -> Bool {
-        guard options.compression != .none, (256...1 << 20).contains(pending.count) else {
-            return false
-        }
-        packed.clear(keeping: 1 << 20)
-        let isLZ4 = options.compression == .lz4
-        try FrameDecompressor.compress(pending.view, isLZ4 ? .lz4 : .zstd, into: &packed)
-        guard !packed.isEmpty, packed.count * 20 <= pending.count * 19 else { return false }
-        first.clear()
-        try first.append(byte: isLZ4 ? 0xca : 0xc9)
-        try first.append(length: packed.count)
-        try output.write(first.view)
-        try output.write(packed.view)
-        return true
     }
 
     mutating func select(_ wanted: Int) throws(SystemError) {
         guard wanted != database else { return }
-        try pending.append(byte: 0xfe)
-        try pending.append(length: wanted)
+        try packer.pending.append(byte: 0xfe)
+        try packer.pending.append(length: wanted)
         database = wanted
     }
 
-    /// The header and the AUX fields (protocol.md 3.2), written uncompressed.
-    mutating func writeHeader(flow: Int, flowCount: Int, release: String) throws(SystemError) {
-        pending.clear()
-        try pending.append(ByteView("REDIS0009"))
-        try appendAux("redis-ver", "6.2.11")
-        try appendAux("df-ver", release)
-        try appendAux("redis-bits", "64")
-        try appendAux("ctime", "1700000000")
-        try appendAux("used-mem", "1048576")
-        try appendAux("aof-preamble", "0")
-        if flow == 0 {
-            try appendAux("shard-count", String(flowCount))
-            try appendAux("table-mem", "1048576")
-        }
-        try appendAux("shard-id", String(flow))
-        try output.write(pending.view)
-        pending.clear()
-    }
-
-    private mutating func appendAux(_ name: StaticString, _ value: String) throws(SystemError) {
-        try pending.append(byte: 0xfa)
-        try pending.append(string: ByteView(name))
-        first.clear()
-        try Array(value.utf8).withByteView { (view) throws(SystemError) in
-            try first.append(view)
-        }
-        try pending.append(string: first.view)
+    /// The header and the AUX fields of a flow.
+    mutating func write(_ header: SnapshotHeader) throws(SystemError) {
+        try header.append(to: &packer.pending)
+        try packer.flush(isRaw: true)
     }
 
     /// One journal entry as a blob (protocol.md 3.6).
     mutating func appendJournalBlob(_ body: ByteView) throws(SystemError) {
-        try pending.append(byte: 0xd2)
-        try pending.append(length: 1)
-        try pending.append(counted: body)
+        try packer.pending.append(byte: 0xd2)
+        try packer.pending.append(length: 1)
+        try packer.pending.append(counted: body)
     }
 
     /// String key number `index`: the fast way, since benchmarks serve millions.
     mutating func appendString(_ index: Int) throws(SystemError) {
         try select(data.database(index))
-        if let expiry = data.expiry(.string, index) { try pending.append(expiry: expiry) }
-        try pending.append(stringHead.view)
-        try pending.append(little: HexDigits.word(UInt32(truncatingIfNeeded: index)))
+        if let expiry = data.expiry(.string, index) { try packer.pending.append(expiry: expiry) }
+        try packer.pending.append(stringHead.view)
+        try packer.pending.append(little: HexDigits.word(UInt32(truncatingIfNeeded: index)))
         let size = data.strings.elementBytes
         let salt = data.salt(.string, index)
         if size > 11 {
-            try pending.append(stringLength.view)
-            return try data.texts.append(salt, 0, size, to: &pending)
+            try packer.pending.append(stringLength.view)
+            return try data.texts.append(salt, 0, size, to: &packer.pending)
         }
         first.clear()
         try data.texts.append(salt, 0, size, to: &first)
-        try pending.append(string: first.view)
+        try packer.pending.append(string: first.view)
     }
 
     // ---- entries that are built in `entry`
@@ -206,7 +167,7 @@ struct SnapshotWriter: ~Copyable {
             try appendChunk(database: database)
         } else {
             try select(database)
-            try pending.append(entry.view)
+            try packer.pending.append(entry.view)
             nextChunkId &+= 1
         }
     }
@@ -218,18 +179,11 @@ struct SnapshotWriter: ~Copyable {
             try select(database)
         }
         guard !entry.isEmpty else { return }
-        try pending.append(byte: 0xe0)
-        try pending.append(little: openChunkId)
-        try pending.append(little: UInt32(entry.count))
-        try pending.append(entry.view)
+        try packer.pending.append(byte: 0xe0)
+        try packer.pending.append(little: openChunkId)
+        try packer.pending.append(little: UInt32(entry.count))
+        try packer.pending.append(entry.view)
         entry.clear(keeping: 1 << 20)
         if mustFlush { try flush() }
-    }
-}
-
-extension RegionBuffer {
-    fileprivate mutating func append(expiry milliseconds: Int64) throws(SystemError) {
-        try append(byte: 0xfc)
-        try append(little: milliseconds)
     }
 }

@@ -54,8 +54,10 @@ final class SyntheticContent: FlowContent {
         nextLSNs.read { $0[flow] }
     }
 
-    func start(flow: Int, lsn: UInt64?) -> FlowStart? {
-        guard let lsn, lsn >= 1, lsn <= nextLSN(flow: flow) else { return .full }
+    func start(flow: Int, lsn: UInt64?, lastMaster: String?) -> FlowStart? {
+        guard lastMaster == nil, let lsn, lsn >= 1, lsn <= nextLSN(flow: flow) else {
+            return .full
+        }
         return .partial(nextLSN: lsn)
     }
 
@@ -83,13 +85,19 @@ final class SyntheticContent: FlowContent {
 
     /// Blobs written after each flush of the snapshot, while there are any.
     private static let blobsPerFlush = 8
+    /// Unix seconds that the snapshots say they were made at; the same whenever they are.
+    private static let snapshotTime: Int64 = 1_700_000_000
 
     private func playSnapshot(
         flow: Int, session: Int, journal: inout JournalWriter, to sink: FlowSink
     ) throws(SystemError) {
         var writer = try SnapshotWriter(data: data, options: options, output: sink)
         var blob = try RegionBuffer()
-        try writer.writeHeader(flow: flow, flowCount: data.flowCount, release: identity.release)
+        try writer.write(
+            SnapshotHeader(
+                release: identity.release, releaseNumber: identity.releaseNumber, flow: flow,
+                flowCount: data.flowCount,
+                time: Self.snapshotTime))
         var baseline = LiveState(traffic)
         journal.skip(to: nextLSN(flow: flow)) { baseline.apply($0) }
         for key in baseline.keys() {

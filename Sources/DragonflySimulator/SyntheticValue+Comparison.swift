@@ -151,7 +151,7 @@ extension SyntheticStream.Group {
     }
 }
 
-extension SyntheticStream.ID {
+extension StreamID {
     fileprivate var text: [UInt8] { Array("\(milliseconds)-\(sequence)".utf8) }
 }
 

@@ -22,13 +22,8 @@ public struct SyntheticMember: Equatable, Sendable {
 }
 
 public struct SyntheticStream: Equatable, Sendable {
-    public struct ID: Equatable, Sendable {
-        public let milliseconds: UInt64
-        public let sequence: UInt64
-    }
-
     public struct Entry: Equatable, Sendable {
-        public let id: ID
+        public let id: StreamID
         public let fields: [SyntheticField]
     }
 
@@ -105,9 +100,8 @@ extension SyntheticData {
     ) throws(SystemError) -> SyntheticStream {
         let count = max(streams.elements, 1)
         let entries = try (0..<count).map { (entry) throws(SystemError) in
-            let id = streamID(entry)
-            return SyntheticStream.Entry(
-                id: .init(milliseconds: id.milliseconds, sequence: id.sequence),
+            SyntheticStream.Entry(
+                id: streamID(entry),
                 fields: [
                     SyntheticField(
                         field: Array("value".utf8),
@@ -189,8 +183,10 @@ extension SyntheticData {
         return Double(element - sortedSets.elements / 3) * 1.5 + fraction
     }
 
-    func streamID(_ entry: Int) -> (milliseconds: UInt64, sequence: UInt64) {
-        (UInt64(Self.streamStartMilliseconds) + UInt64(entry / 2), UInt64(entry % 2))
+    func streamID(_ entry: Int) -> StreamID {
+        StreamID(
+            milliseconds: UInt64(Self.streamStartMilliseconds) + UInt64(entry / 2),
+            sequence: UInt64(entry % 2))
     }
 
     /// How many entries of a stream its group has been given; 0 if it has no group.

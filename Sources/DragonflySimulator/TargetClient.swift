@@ -87,17 +87,24 @@ final class TargetClient {
         if descriptor >= 0 { _ = cp_close(descriptor) }
     }
 
-    /// Adds a command to those that `flush` sends. Words are short: together at most 4096 bytes.
+    /// Adds a command to those that `flush` sends. What does not fit the ring is sent at once.
     func append(_ words: [[UInt8]]) throws(VerificationError) {
-        let size = words.reduce(16) { $0 + $1.count + 16 }
-        precondition(size <= output.capacity)
-        // Redis reads on whatever replies are waiting, so sending first cannot block for good.
-        if output.free < size { try flush() }
-        append(UInt8(ascii: "*"), words.count)
+        try append(UInt8(ascii: "*"), words.count)
         for word in words {
-            append(UInt8(ascii: "$"), word.count)
-            word.withByteView { output.append($0) }
-            output.append("\r\n")
+            try append(UInt8(ascii: "$"), word.count)
+            try append(word)
+            try append([13, 10])
+        }
+    }
+
+    private func append(_ bytes: [UInt8]) throws(VerificationError) {
+        var start = 0
+        while start < bytes.count {
+            // Redis reads on whatever replies are waiting, so sending first cannot block for good.
+            if output.free == 0 { try flush() }
+            let size = min(output.free, bytes.count - start)
+            bytes.withByteView { output.append($0.slice(start, size)) }
+            start += size
         }
     }
 
@@ -105,7 +112,8 @@ final class TargetClient {
         try append(command.split(separator: " ").map { Array($0.utf8) } + arguments)
     }
 
-    private func append(_ marker: UInt8, _ count: Int) {
+    private func append(_ marker: UInt8, _ count: Int) throws(VerificationError) {
+        if output.free < 32 { try flush() }
         output.append(byte: marker)
         output.append(decimal: Int64(count))
         output.append("\r\n")

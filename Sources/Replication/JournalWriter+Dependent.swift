@@ -57,18 +57,24 @@ extension JournalWriter {
     private mutating func multiPop(
         _ record: JournalRecord, _ context: RecordContext, _ target: TargetConnection
     ) throws(DecodeError) -> RecordOutcome {
-        if let number = argument(record, 1)?.parseInteger(), number > 0,
-            number <= record.argumentCount - 3, isEnd(argument(record, 2 + Int(number)))
-        {
-            // Of several keys it takes the first that is there: all must be as on the source.
-            guard context.isInSnapshot, number > 1 else {
-                return try pass(record, context, target)
-            }
-            addRepairs(record, 2..<(2 + Int(number)))
-            return .repair(JournalWriter.baselineMayBeMissing)
+        guard let keys = multiPopKeys(record) else {
+            addRepairs(record, 1..<record.argumentCount)
+            return .repair(JournalWriter.cutPerShard)
         }
-        addRepairs(record, 1..<record.argumentCount)
-        return .repair(JournalWriter.cutPerShard)
+        // Of several keys it takes the first that is there: all must be as on the source.
+        guard context.isInSnapshot, keys.count > 1 else {
+            return try pass(record, context, target)
+        }
+        addRepairs(record, keys)
+        return .repair(JournalWriter.baselineMayBeMissing)
+    }
+
+    /// Where the keys of an LMPOP or ZMPOP stand; nil if the record was cut per shard.
+    func multiPopKeys(_ record: JournalRecord) -> Range<Int>? {
+        guard let number = argument(record, 1)?.parseInteger(), number > 0,
+            number <= record.argumentCount - 3, isEnd(argument(record, 2 + Int(number)))
+        else { return nil }
+        return 2..<(2 + Int(number))
     }
 
     private func isEnd(_ argument: ByteView?) -> Bool {

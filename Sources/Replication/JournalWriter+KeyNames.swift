@@ -59,10 +59,12 @@ extension JournalWriter {
             if let key = arguments.next() { body(database, key, .read) }
             if let destination = geoDestination(record) { body(database, destination, .replaced) }
         case .multiPop:
-            var count = arguments.next()?.parseInteger() ?? 0
-            while count > 0, let key = arguments.next() {
-                body(database, key, .changed)
-                count -= 1
+            // A record that was cut has nothing but keys.
+            let positions = multiPopKeys(record) ?? 1..<record.argumentCount
+            var position = 1
+            while let key = arguments.next() {
+                if positions.contains(position) { body(database, key, .changed) }
+                position += 1
             }
         case .pass where JournalWriter.movesAnElement(name), .setMove:
             if let key = arguments.next() { body(database, key, .changed) }

@@ -119,6 +119,15 @@ import Testing
         #expect(bench.repairKeys == ["0 a", "0 b"])
     }
 
+    /// A key under repair must hear of each record that may change it, cut or not.
+    @Test func popsTouchAllTheirKeys() throws {
+        let bench = try WriterBench()
+        #expect(try bench.allKeys("LMPOP", "2", "a", "b", "LEFT", "COUNT", "3") == ["a", "b"])
+        #expect(try bench.allKeys("ZMPOP", "1", "a", "MIN") == ["a"])
+        #expect(try bench.allKeys("LMPOP", "a", "b") == ["a", "b"])
+        #expect(try bench.allKeys("LMPOP") == [])
+    }
+
     /// Both keys of a MOVE may differ when it cannot be told whether it moved anything.
     @Test func movesNameBothKeys() throws {
         let bench = try WriterBench()

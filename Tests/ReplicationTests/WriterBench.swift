@@ -111,6 +111,17 @@ final class WriterBench {
         return writer.key(of: record, writer.match(record))?.printable()
     }
 
+    /// All keys that a record names.
+    func allKeys(_ words: String...) throws -> [String] {
+        let payload = try TestRecord(words.map { Array($0.utf8) })
+        let record = payload.record(database: 0, transaction: 0)
+        var keys: [String] = []
+        writer.forEachKey(of: record, writer.match(record)) { _, key, _ in
+            keys.append(key.printable())
+        }
+        return keys
+    }
+
     /// The commands written since the last call, as words.
     func commands() throws -> [[String]] {
         try rawCommands().map { $0.map { $0.withByteView { $0.printable(limit: 400) } } }

@@ -11,8 +11,6 @@ private func encoded(
     return buffer.view.array()
 }
 
-private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
-
 private func hex(_ text: String) -> [UInt8] {
     text.split(separator: " ").compactMap { UInt8($0, radix: 16) }
 }
@@ -140,9 +138,9 @@ extension RegionBuffer {
                 #expect(part == .incomplete)
             }
             let whole = (all + bytes("PING")).withByteView { CommandReader.parse($0) }
-            #expect(whole == .command(words: words, size: all.count))
+            #expect(whole == .command(words: words.map { bytes($0) }, size: all.count))
         }
-        for broken in ["*x\r\n", "*1\r\n+a\r\n", "*1\r\n$-1\r\n", "*99999\r\n"] {
+        for broken in ["*x\r\n", "*1\r\n+a\r\n", "*1\r\n$-1\r\n", "*9999999\r\n"] {
             let parsed = bytes(broken).withByteView { CommandReader.parse($0) }
             guard case .malformed = parsed else {
                 Issue.record("\(broken) is taken for a command")

@@ -110,7 +110,8 @@ private func smallSource(flows: Int = 2) -> SimulatorSource {
     /// Closing control ends the flows of a running session, not those of one in preparation
     /// (protocol.md 2.7).
     @Test func closingControlEndsTheFlows() throws {
-        try withServer(smallSource()) { server in
+        let breach = Breach.controlClosedFirst(openFlows: [0, 1])
+        try withServer(smallSource(), breaches: [breach, breach]) { server in
             let waiting = try TestReplica(port: server.port)
             try waiting.openFlows()
             let running = try TestReplica(port: server.port)
@@ -123,12 +124,16 @@ private func smallSource(flows: Int = 2) -> SimulatorSource {
             let control = try TestConnection(port: server.port)
             #expect(try control.command("DFLY SYNC \(waiting.session)") == ["OK"])
             #expect(try waiting.flows[0].read(9) == Array("REDIS0009".utf8))
+            for flow in waiting.flows {
+                flow.shutdownWriting()
+                _ = try flow.readToEnd()
+            }
         }
     }
 
     /// A reset is told from an orderly close.
     @Test func countsResets() throws {
-        try withServer(smallSource()) { server in
+        try withServer(smallSource(), breaches: [.reset(flow: 0)]) { server in
             let orderly = try TestReplica(port: server.port)
             try orderly.openFlows()
             orderly.flows[0].close()
@@ -139,6 +144,8 @@ private func smallSource(flows: Int = 2) -> SimulatorSource {
             rude.flows[0].reset()
             _ = try rude.flows[1].readToEnd()
             #expect(server.resetCount == 1)
+            orderly.flows[1].close()
+            rude.flows[1].close()
         }
     }
 

@@ -89,7 +89,7 @@ struct SnapshotDecoder {
         open[id] = nil
     }
 
-    private static func decompress(
+    static func decompress(
         _ frame: [UInt8], _ format: FrameDecompressor.Format
     ) throws -> [UInt8] {
         var decompressor = FrameDecompressor(format)
@@ -215,7 +215,7 @@ struct SnapshotDecoder {
                 guard text[at] == "2", text[at + 4] == "4", let milliseconds = UInt64(text[at + 1]),
                     let sequence = Int64(text[at + 2])
                 else { throw reader.failure("stream entry") }
-                let id = SyntheticStream.ID(
+                let id = StreamID(
                     milliseconds: node.milliseconds + milliseconds,
                     sequence: UInt64(Int64(node.sequence) + sequence))
                 entries.append(
@@ -314,6 +314,9 @@ struct Reader {
         return Array(bytes[position..<position + count])
     }
 
+    /// What was read since `start`.
+    func bytes(from start: Int) -> [UInt8] { Array(bytes[start..<position]) }
+
     mutating func byte() throws -> UInt8 { try take(1)[0] }
 
     mutating func little(_ width: Int) throws -> UInt64 {
@@ -346,6 +349,15 @@ struct Reader {
         case 0xc0: return Array(String(try signed(1)).utf8)
         case 0xc1: return Array(String(try signed(2)).utf8)
         case 0xc2: return Array(String(try signed(4)).utf8)
+        case 0xc3:
+            let size = try length()
+            let original = try length()
+            var buffer = try RegionBuffer()
+            let isComplete = try take(size).withByteView { view in
+                try LZF.decompress(view, originalCount: original, into: &buffer)
+            }
+            guard isComplete else { throw failure("LZF") }
+            return buffer.view.array()
         default:
             position = start
             return try take(try length())
@@ -356,11 +368,11 @@ struct Reader {
         try (0..<count).map { _ in try string() }
     }
 
-    mutating func id() throws -> SyntheticStream.ID {
+    mutating func id() throws -> StreamID {
         .init(milliseconds: UInt64(try length()), sequence: UInt64(try length()))
     }
 
-    mutating func rawId() throws -> SyntheticStream.ID {
+    mutating func rawId() throws -> StreamID {
         .init(milliseconds: try big(8), sequence: try big(8))
     }
 }

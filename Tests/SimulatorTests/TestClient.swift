@@ -42,6 +42,18 @@ final class TestConnection {
         isOpen = false
     }
 
+    /// Ends this side; the server's bytes can still be read.
+    func shutdownWriting() {
+        Glibc.shutdown(descriptor, Int32(SHUT_WR))
+    }
+
+    /// Makes the kernel take few bytes that nobody reads. The window is at most what it was when the
+    /// connection was made, so this works best before anything was sent.
+    func limitReceiveBuffer(_ bytes: Int32) {
+        var bytes = bytes
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &bytes, 4)
+    }
+
     /// Closes with a reset, as a crashed machine's kernel would.
     func reset() {
         var linger = linger(l_onoff: 1, l_linger: 0)
@@ -67,6 +79,13 @@ final class TestConnection {
         }
     }
 
+    /// Whether anything comes, or the end, within this time.
+    func receives(withinMilliseconds limit: Int32) throws -> Bool {
+        guard ring.isEmpty else { return true }
+        var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        return poll(&entry, 1, limit) > 0
+    }
+
     /// The bytes up to CR LF, without it.
     func line() throws -> String {
         while true {
@@ -87,7 +106,7 @@ final class TestConnection {
             let count = Int(line.dropFirst()) ?? 0
             return try (0..<count).flatMap { _ in try reply() }
         case "$":
-            let size = Int(line.dropFirst()) ?? 0
+            guard let size = Int(line.dropFirst()), size >= 0 else { return [""] }
             return [String(decoding: try read(size + 2).dropLast(2), as: UTF8.self)]
         case "+", ":": return [String(line.dropFirst())]
         default: return [line]
@@ -144,7 +163,7 @@ final class TestReplica {
     /// The kind ("FULL" or "PARTIAL") and the token of each flow's reply.
     private(set) var answers: [[String]] = []
 
-    init(port: UInt16, password: String? = nil) throws {
+    init(port: UInt16, password: String? = nil, announcesVersion: Bool = true) throws {
         self.port = port
         control = try TestConnection(port: port)
         if let password { _ = try control.command("AUTH \(password)") }
@@ -160,17 +179,45 @@ final class TestReplica {
         session = reply[1]
         flowCount = Int(reply[2]) ?? 0
         _ = try control.command("REPLCONF CLIENT-ID test")
-        _ = try control.command("REPLCONF CLIENT-VERSION 4")
+        if announcesVersion { _ = try control.command("REPLCONF CLIENT-VERSION 4") }
     }
 
-    func openFlows(password: String? = nil, lsns: [UInt64]? = nil) throws {
+    func openFlows(
+        password: String? = nil, lsns: [UInt64]? = nil, receiveBuffer: Int32? = nil
+    ) throws {
         for index in 0..<flowCount {
             let flow = try TestConnection(port: port)
+            if let receiveBuffer { flow.limitReceiveBuffer(receiveBuffer) }
             if let password { _ = try flow.command("AUTH \(password)") }
             let lsn = lsns.map { " \($0[index])" } ?? ""
             answers.append(try flow.command("DFLY FLOW \(masterId) \(session) \(index)\(lsn)"))
             flows.append(flow)
         }
+    }
+
+    /// Flows before the control connection (protocol.md 9.1).
+    deinit {
+        for flow in flows { flow.close() }
+        control.close()
+    }
+
+    /// Opens the flows with the numbering of another master: one vector for all of them.
+    func openFlows(lastMaster: String, lsns: [UInt64]) throws {
+        let vector = lsns.map(String.init).joined(separator: "-")
+        for index in 0..<flowCount {
+            let flow = try TestConnection(port: port)
+            let request = "DFLY FLOW \(masterId) \(session) \(index) \(lastMaster) \(vector)"
+            answers.append(try flow.command(request))
+            flows.append(flow)
+        }
+    }
+
+    /// Leaves as protocol.md 9.1 asks: flows half-closed and drained, the control connection last.
+    func leave() throws {
+        for flow in flows { flow.shutdownWriting() }
+        for flow in flows { _ = try flow.readToEnd() }
+        for flow in flows { flow.close() }
+        control.close()
     }
 
     func acknowledge(flow: Int, _ value: UInt64) throws {

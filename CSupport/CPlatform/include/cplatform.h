@@ -91,6 +91,9 @@ int cp_socket_error(int fd);
 // Two connected, non-blocking stream sockets.
 int cp_socket_pair(int *_Nonnull first, int *_Nonnull second);
 
+// A blocking pipe that is closed in programs started by this one.
+int cp_pipe(int *_Nonnull reader, int *_Nonnull writer);
+
 // A blocking listener on 127.0.0.1; port 0 lets the kernel choose.
 int cp_listen_loopback(uint16_t port);
 

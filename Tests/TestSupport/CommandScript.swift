@@ -1,12 +1,27 @@
 import Foundation
-import TestSupport
 
 /// A recording's `commands.txt`: what was issued to the master, one line each, with the replies.
-/// It can be run on a redis-server, which then holds what the master held.
-struct CommandScript {
+/// In the form for a redis-server it can be run on one, which then holds what the master held.
+public struct CommandScript {
+    public enum Form: Sendable {
+        /// What is random or relative takes the values of the recording; what only Dragonfly
+        /// understands or the master refused is left out.
+        case forRedis
+        /// Every command as it was issued.
+        case asIssued
+    }
+
+    /// A command and the line it comes from.
+    public struct Command: Sendable {
+        public var line: String
+        public var arguments: [[UInt8]]
+        /// As the recording script printed it, for the whole line; empty if it did not.
+        public var reply: String
+    }
+
     /// Lines that only Dragonfly understands, without their replies. What they wrote cannot be on
     /// a redis-server at the end.
-    static let dragonflyOnly: Set<String> = [
+    public static let dragonflyOnly: Set<String> = [
         "STICK i3",
         "HSETEX h 100000000 e1 v1", "HSETEX h NX 100000000 e1 v2", "FIELDEXPIRE h 90000000 f g",
         "HEXPIRE h 90000000 FIELDS 1 f",
@@ -21,7 +36,7 @@ struct CommandScript {
     /// Keys for which a redis-server has another result than Dragonfly. `fl`: Redis adds in long
     /// double, Dragonfly in double (10000000000.09999999962747097). `so2`: SORT … BY nosort takes
     /// members in the order in which a server happens to keep them.
-    static let ownResults: Set<StateKey> = [StateKey(0, "fl"), StateKey(0, "so2")]
+    public static let ownResults: Set<StateKey> = [StateKey(0, "fl"), StateKey(0, "so2")]
 
     /// Lines whose arguments the file does not spell out, or not unambiguously; each stands for
     /// these commands. The values are those in the recording's journal.
@@ -34,11 +49,11 @@ struct CommandScript {
             ["SELECT", "1"], ["SET", "db1:first", "1"], ["SELECT", "0"],
         ],
         "SELECT 1: SET other, INCR n": [
-            ["SELECT", "1"], ["SET", "other", "db1"], ["INCR", "n"], ["SELECT", "0"],
+            ["SELECT", "1"], ["SET", "other", "db1"], ["INCRBY", "n", "1"], ["SELECT", "0"],
             ["SET", "back", "db0"],
         ],
         "MULTI SET t1, INCR t2, LPUSH t3, MSET t4 t5 t6, DEL t4 t5 EXEC": [
-            ["MULTI"], ["SET", "t1", "1"], ["INCR", "t2"], ["LPUSH", "t3", "a"],
+            ["MULTI"], ["SET", "t1", "1"], ["INCRBY", "t2", "1"], ["LPUSH", "t3", "a"],
             ["MSET", "t4", "1", "t5", "2", "t6", "3"], ["DEL", "t4", "t5"], ["EXEC"],
         ],
         "SCRIPT LOAD return 1": [["SCRIPT", "LOAD", "return 1"]],
@@ -48,6 +63,10 @@ struct CommandScript {
         "\(evalOfThreeKeys) 3 e1 e2 e3": [
             ["EVAL", String(evalOfThreeKeys.dropFirst("EVAL ".count)), "3", "e1", "e2", "e3"]
         ],
+    ]
+
+    /// The same, for a redis-server.
+    private static let spelledOutForRedis: [String: [[String]]] = [
         // A redis-server has no expiry of members.
         "SADDEX sx 100000000 m1 m2": [["SADD", "sx", "m1", "m2"]],
         // Dragonfly's merged HyperLogLog is dense; the registers are the same.
@@ -59,16 +78,18 @@ struct CommandScript {
         + "redis.call('SADD',KEYS[3],'m'); return 1"
 
     /// Commands in order, with the line they come from.
-    private(set) var commands: [(line: String, arguments: [[UInt8]])] = []
+    public private(set) var commands: [Command] = []
     /// Lines left out because only Dragonfly understands them.
-    private(set) var leftOut: [String] = []
-    /// Lines left out because the master refused them.
-    private(set) var refused: [String] = []
+    public private(set) var leftOut: [String] = []
+    /// Lines that the master refused.
+    public private(set) var refused: [String] = []
 
+    private let form: Form
     private var journal: RecordedExpiries
 
     /// - Throws: `TestSupportError` for a line whose meaning is unclear.
-    init(_ recording: Recording) throws {
+    public init(_ recording: Recording, _ form: Form = .forRedis) throws {
+        self.form = form
         journal = try RecordedExpiries(recording)
         for line in try recording.commandLines() { try add(line) }
     }
@@ -79,19 +100,29 @@ struct CommandScript {
         while line.last == " " { line.removeLast() }
         let reply = arrow.map { String(whole[$0.upperBound...]) }
         let text = String(line)
-        if let reply, reply.hasPrefix("'ERR") {
-            refused.append(text)
-        } else if Self.dragonflyOnly.contains(text) {
-            leftOut.append(text)
-        } else if let spelled = Self.spelledOut[text] {
-            commands += spelled.map { (text, $0.map { Array($0.utf8) }) }
-        } else {
-            commands.append((text, try arguments(of: text, reply: reply ?? "")))
+        let isRefused = reply?.hasPrefix("'ERR") ?? false
+        if isRefused { refused.append(text) }
+        if form == .forRedis {
+            if isRefused { return }
+            if Self.dragonflyOnly.contains(text) {
+                leftOut.append(text)
+                return
+            }
         }
+        let spelled =
+            (form == .forRedis ? Self.spelledOutForRedis[text] : nil) ?? Self.spelledOut[text]
+        let words =
+            try spelled?.map { $0.map { Array($0.utf8) } }
+            ?? [arguments(of: text, reply: reply ?? "")]
+        commands += words.map { Command(line: text, arguments: $0, reply: reply ?? "") }
     }
 
     private mutating func arguments(of line: String, reply: String) throws -> [[UInt8]] {
         var words = line.split(separator: " ").map(String.init)
+        let isSpelledOut = ["SET big", "RPUSH wide", "RESTORE "].contains { line.hasPrefix($0) }
+        if form == .asIssued, !isSpelledOut {
+            return words.map { Array($0.utf8) }
+        }
         switch words[0] {
         case "SPOP":
             return ["SREM", words[1]].map { Array($0.utf8) } + PythonText.byteStrings(reply)
@@ -126,10 +157,10 @@ struct CommandScript {
 
     /// Runs it to the end.
     /// - Throws: `TestSupportError` that names the line if the server refuses one.
-    func run(on client: RespClient) throws {
-        for (line, arguments) in commands {
-            if case .error(let message) = try client.command(arguments) {
-                throw TestSupportError("\(line): \(message)")
+    public func run(on client: RespClient) throws {
+        for command in commands {
+            if case .error(let message) = try client.command(command.arguments) {
+                throw TestSupportError("\(command.line): \(message)")
             }
         }
     }
@@ -160,9 +191,9 @@ private struct RecordedExpiries {
 }
 
 /// The way in which the recording script printed replies.
-enum PythonText {
+public enum PythonText {
     /// The contents of every `b'…'` in a text.
-    static func byteStrings(_ text: String) -> [[UInt8]] {
+    public static func byteStrings(_ text: String) -> [[UInt8]] {
         var strings: [[UInt8]] = []
         var rest = Array(text.utf8)[...]
         while let start = rest.firstRange(of: Array("b'".utf8)) {

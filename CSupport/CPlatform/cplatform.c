@@ -55,7 +55,7 @@ int cp_open_log(const char *path) {
     return (int)CP_RETRY(open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
 }
 
-int cp_empty_file(int fd) { return (int)CP_RETRY(ftruncate(fd, 0)); }
+int cp_cut_file(int fd, long long size) { return (int)CP_RETRY(ftruncate(fd, size)); }
 
 int cp_sync_data(int fd) { return (int)CP_RETRY(fdatasync(fd)); }
 

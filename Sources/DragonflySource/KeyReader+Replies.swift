@@ -7,6 +7,10 @@ extension KeyReader {
     static let keyMark = "\0"
     private static let elementsPerPiece = 1000
     private static let bytesPerPiece = 1 << 20
+    /// Replies that are not part of a value are short, scores among them.
+    private static let smallBytes = 1 << 16
+    /// No reply asked for has arrays deeper than two.
+    private static let arraysLimit = 8
     /// A length in its nine-byte form, filled in when everything was read.
     private static let lengthBytes = 9
 
@@ -43,6 +47,10 @@ extension KeyReader {
         case .needMore:
             break
         case .array(let count):
+            guard arrays.count < KeyReader.arraysLimit else {
+                return SourceError(
+                    .restart, "the source sent bytes that are no reply to a question")
+            }
             if count > 0 { arrays.append(count) } else { endLeaf() }
         case .bulk(let size):
             isInsideBulk = true
@@ -64,7 +72,7 @@ extension KeyReader {
             endLeaf()
         case .simple(let text):
             if question == .select { selectedDatabase = database }
-            if question == .type { begin(type: text) }
+            if question == .type { try begin(type: text) }
             endLeaf()
         case .error(let text):
             let error = refused(text, question)
@@ -90,7 +98,8 @@ extension KeyReader {
         case .offsetBefore where leaf == flow: reading.before = UInt64(max(0, value))
         case .offsetAfter where leaf == flow: reading.after = UInt64(max(0, value))
         case .expiryTime: reading.expiryMilliseconds = max(0, value)
-        case .timeToLive: reading.expiryMilliseconds = value < 0 ? 0 : clockMilliseconds + value
+        case .timeToLive:
+            reading.expiryMilliseconds = value < 0 ? 0 : max(0, clockMilliseconds &+ value)
         default: break
         }
     }
@@ -112,6 +121,9 @@ extension KeyReader {
             } else {
                 reading.outcome = .refused(text.printable())
             }
+        case .piece where text.starts(with: "WRONGTYPE"):
+            // Another value has taken its place, as sound as the first.
+            startOver()
         default:
             reading.outcome = .refused(text.printable())
         }
@@ -122,20 +134,23 @@ extension KeyReader {
 
     private mutating func openBulk(_ size: Int, _ question: Question) throws(SystemError) {
         sink = .small
-        small.clear(keeping: 1 << 16)
+        small.clear(keeping: KeyReader.smallBytes)
         switch question {
         case .dump:
             reading.outcome = .value(typeCode: 0)
             sink = .content
         case .piece:
-            guard piecewise == .string || piecewise == .list || arrays.count == 2 else { return }
+            let isElement = piecewise == .string || piecewise == .list || arrays.count == 2
             // A score is text that is turned into eight bytes.
-            if piecewise == .sortedSet, elementCount % 2 == 1 { return }
+            guard isElement, piecewise != .sortedSet || elementCount % 2 == 0 else {
+                if size > KeyReader.smallBytes { sink = .nowhere }
+                return
+            }
             if piecewise == .list { try content.append(byte: 1) }
             if piecewise != .string { try appendLength(size) }
             sink = .content
         default:
-            if size > 1 << 16 { sink = .nowhere }
+            if size > KeyReader.smallBytes { sink = .nowhere }
             return
         }
         if content.count + size > settings.limitBytes {
@@ -181,7 +196,7 @@ extension KeyReader {
     }
 
     /// The reply to TYPE: how the value is read.
-    private mutating func begin(type: ByteView) {
+    private mutating func begin(type: ByteView) throws(SystemError) {
         let found: Piecewise? =
             if type.equals("string") {
                 .string
@@ -205,8 +220,13 @@ extension KeyReader {
         scanCursor = "0"
         hasScanned = false
         content.clear(keeping: 1 << 20)
-        // The room was there before: what was cleared is kept.
-        try? appendLength(0)
+        try appendLength(0)
+    }
+
+    /// Back to the first question: what was read in pieces does not count.
+    private mutating func startOver() {
+        stage = .size
+        reading.isInPieces = false
     }
 
     /// A piece has been answered.
@@ -227,10 +247,15 @@ extension KeyReader {
         }
     }
 
+    /// Whether not a byte or element came: then the key may be missing, or an empty string.
+    var hasNoPieces: Bool {
+        if case .tooLarge = reading.outcome { return false }
+        return elementCount == 0
+    }
+
     /// Completes a value that was read in pieces.
     mutating func endPieces() {
         if case .tooLarge = reading.outcome { return }
-        guard elementCount > 0 else { return }
         let isPaired = piecewise == .hash || piecewise == .sortedSet
         content.patch(big: UInt64(isPaired ? elementCount / 2 : elementCount), at: 1)
         (valueStart, valueCount) = (0, content.count)

@@ -224,6 +224,7 @@ public struct KeyReader: ~Copyable {
             stage = .typeOfLarge
         case .whole:
             mustAskAgain = false
+            reading.outcome = .missing
             content.clear(keeping: 1 << 20)
             commands = [.offsetBefore, .dump] + expiryQuestions + [.offsetAfter]
             stage = .done
@@ -232,15 +233,15 @@ public struct KeyReader: ~Copyable {
             stage = .piecesOfType
         case .piecesOfType:
             // A type that only DUMP gives whole, or a key that has gone meanwhile.
-            isLarge = false
-            stage = .whole
-            return proceed(&output)
+            return proceedByDump(&output)
         case .pieces:
             guard !hasAllPieces else {
                 stage = .end
                 return proceed(&output)
             }
             commands = [.piece]
+        case .end where hasNoPieces:
+            return proceedByDump(&output)
         case .end:
             mustAskAgain = false
             endPieces()
@@ -254,24 +255,44 @@ public struct KeyReader: ~Copyable {
             if !isLarge { endDump() }
             return finish()
         }
-        for question in commands {
-            guard ask(question, &output) else {
-                reading.outcome = .refused("its name is too long for the connection's buffer")
-                break
-            }
+        return ask(commands, &output)
+    }
+
+    private mutating func proceedByDump(_ output: inout MirroredRing) -> KeyReaderAction {
+        isLarge = false
+        reading.isInPieces = false
+        stage = .whole
+        return proceed(&output)
+    }
+
+    private mutating func ask(
+        _ all: [Question], _ output: inout MirroredRing
+    ) -> KeyReaderAction {
+        var size = 0
+        for question in all { size += byteLimit(words(of: question)) }
+        guard size <= output.free else {
+            reading.outcome = .refused("its name is too long for the connection's buffer")
+            return finish()
         }
-        // What was asked before is answered all the same.
-        return questions.isEmpty ? finish() : .none
+        for question in all { ask(words(of: question), &output) }
+        questions += all
+        return .none
     }
 
     private var expiryQuestions: [Question] {
         knowsExpiryTime ? [.expiryTime] : [.clock, .timeToLive]
     }
 
-    private mutating func ask(_ question: Question, _ output: inout MirroredRing) -> Bool {
-        let words = words(of: question)
-        let size = 64 * (words.count + 2) + words.reduce(key.count) { $0 + $1.utf8.count }
-        guard size <= output.free else { return false }
+    /// At least the bytes that a command takes.
+    private func byteLimit(_ words: [String]) -> Int {
+        var size = 32
+        for word in words {
+            size += 32 + (word == KeyReader.keyMark ? key.count : word.utf8.count)
+        }
+        return size
+    }
+
+    private func ask(_ words: [String], _ output: inout MirroredRing) {
         output.append("*")
         output.append(decimal: Int64(words.count))
         output.append("\r\n")
@@ -282,8 +303,6 @@ public struct KeyReader: ~Copyable {
                 Array(word.utf8).withByteView { output.append(argument: $0) }
             }
         }
-        questions.append(question)
-        return true
     }
 }
 

@@ -329,7 +329,11 @@ public final class TargetConnection {
         guard let first = arguments.next() else {
             return (groupCommand.isEmpty ? name : groupCommand.view, groupKey.view)
         }
-        if name.equalsIgnoringCase("XGROUP"), let key = arguments.next() { return (name, key) }
+        if name.equalsIgnoringCase("XGROUP") || name.equalsIgnoringCase("LMPOP")
+            || name.equalsIgnoringCase("ZMPOP"), let key = arguments.next()
+        {
+            return (name, key)
+        }
         if name.equals("EVAL"), arguments.next() != nil, let key = arguments.next() {
             return (name, key)
         }

@@ -200,7 +200,7 @@ extension Core {
         flowsAtFlush = 0
         for each in flows {
             if repairs.openCount > 0, let own = each.heldRecord {
-                repairs.touchAll(flow: each.index, lsn: own.lsn)
+                repairs.touchAll(flow: each.index, lsn: own.lsn, now: nowMilliseconds)
             }
             each.recordsPending += 1
             each.waitsForFlush = false

@@ -18,9 +18,7 @@ extension Core {
             if nowMilliseconds >= readerNotBefore { openReader() }
             return
         }
-        guard reader?.phase == .idle, let index = repairs.nextToRead(now: nowMilliseconds) else {
-            return
-        }
+        guard reader?.phase == .idle, let index = nextToRead() else { return }
         readingRepair = index
         let repair = repairs[index]
         let action = repair.key.withByteView { key in
@@ -30,6 +28,17 @@ extension Core {
         }
         perform(action ?? .none)
         reactor.markDirty(socket)
+    }
+
+    private func nextToRead() -> Int? {
+        while let index = repairs.nextToRead(now: nowMilliseconds) {
+            guard repairs[index].attempts >= RepairList.attemptsLimit else { return index }
+            giveUpRepair(
+                index,
+                "it was written while it was read, \(RepairList.attemptsLimit) times; stop its "
+                    + "writers and run again")
+        }
+        return nil
     }
 
     private func openReader() {
@@ -80,10 +89,10 @@ extension Core {
     }
 
     private func finish(_ reading: KeyReading) {
-        guard let index = readingRepair else { preconditionFailure("a reading was asked for") }
-        readingRepair = nil
         readerFailures = 0
-        guard !isLeaving else { return }
+        // The end of the run has given it up.
+        guard let index = readingRepair else { return }
+        readingRepair = nil
         switch reading.outcome {
         case .refused(let text):
             giveUpRepair(index, "the source answered \"\(text)\"")
@@ -114,15 +123,9 @@ extension Core {
             value.isMissing = reading.outcome == .missing
             value.isInPieces = reading.isInPieces
             value.expiryMilliseconds = reading.expiryMilliseconds
-            let isUseful = repairs.wasRead(
+            repairs.wasRead(
                 index, before: reading.before, after: reading.after, value: value,
                 now: nowMilliseconds)
-            if !isUseful, repairs[index].attempts >= RepairList.attemptsLimit {
-                giveUpRepair(
-                    index,
-                    "it was written while it was read, \(RepairList.attemptsLimit) times; stop its "
-                        + "writers and run again")
-            }
         } catch {
             giveUpRepair(index, "no memory for its value")
         }

@@ -38,7 +38,7 @@ extension Core {
     func takeOpenRepairs() {
         guard repairLog != nil else { return }
         do throws(SystemError) {
-            guard let left = try repairLog?.takeOpen(), settings.position != nil else { return }
+            let left = try repairLog?.takeOpen(resumes: settings.position != nil) ?? []
             for open in left {
                 open.key.withByteView {
                     markForRepair(
@@ -55,6 +55,10 @@ extension Core {
     func markForRepair(_ record: JournalRecord, _ flow: Flow, _ reason: String) {
         let command = record.arguments.first?.printable(limit: 32) ?? ""
         for named in journalWriter.repairKeys {
+            // It is not applied: a value that may lack what it did is of no use.
+            _ = repairs.touch(
+                database: named.database, key: named.key, flow: flow.index, lsn: record.lsn,
+                now: nowMilliseconds)
             markForRepair(
                 database: named.database, key: named.key, flow: flow.index, command: command,
                 reason: reason)
@@ -149,6 +153,7 @@ extension Core {
         }
         // The entry stays open in the log: the next reader of it should know.
         if writingRepair == index { writingRepair = nil }
+        if readingRepair == index { readingRepair = nil }
         repairs.close(index, isRepaired: false)
     }
 
@@ -190,24 +195,23 @@ extension Core {
     // MARK: Records of keys under repair
 
     /// Tells the list of a record. What it does to a key under repair is of no matter, but what it
-    /// makes of such a key for another one is: that one is read again, too.
+    /// makes of such a key for another one is: that one is read again, too. So it is while the value
+    /// of the former is unanswered: the target may refuse it.
     func watchRepairs(_ record: JournalRecord, _ match: JournalRules.Match, _ flow: Flow) {
-        var dependsOnRepair = false
+        var dependencies = 0
         journalWriter.forEachKey(of: record, match) { database, key, use in
-            if repairs.touch(
-                database: database, key: key, flow: flow.index, lsn: record.lsn), use != .replaced
-            {
-                dependsOnRepair = true
-            }
+            let touch = repairs.touch(
+                database: database, key: key, flow: flow.index, lsn: record.lsn,
+                now: nowMilliseconds)
+            if touch != .none, use != .replaced { dependencies += 1 }
         }
-        guard dependsOnRepair else { return }
+        guard dependencies > 0 else { return }
         journalWriter.forEachKey(of: record, match) { database, key, use in
-            guard use != .read,
-                !repairs.touch(
-                    database: database, key: key, flow: flow.index, lsn: record.lsn)
-            else {
-                return
-            }
+            let touch = repairs.touch(
+                database: database, key: key, flow: flow.index, lsn: record.lsn,
+                now: nowMilliseconds)
+            let own = touch != .none && use != .replaced ? 1 : 0
+            guard use != .read, touch != .held, dependencies > own else { return }
             markForRepair(
                 database: database, key: key, flow: flow.index,
                 command: record.arguments.first?.printable(limit: 32) ?? "",
@@ -272,6 +276,9 @@ extension Core {
                 closeRepair(index)
             }
         } catch {
+            if entries?.buildingFlow == flow.index {
+                fail(.interrupted, "no memory to write the value of a key under repair")
+            }
             giveUpRepair(index, "its value is damaged (\(error.reason))")
         }
         return true
@@ -331,6 +338,8 @@ extension Core {
 
     /// Whether an orderly end may come: nothing is left to repair, or it takes too long.
     func mayLeaveRepairs() -> Bool {
+        // What is half written is ended first; a target that does not answer is noticed.
+        if writingRepair != nil { return false }
         if repairs.openCount == 0 { return true }
         let patience = max(repairedAt, finishingSince) + Core.repairPatienceMilliseconds
         return nowMilliseconds >= min(patience, finishingSince + Core.repairLimitMilliseconds)

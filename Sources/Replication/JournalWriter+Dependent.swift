@@ -128,8 +128,8 @@ extension JournalWriter {
 
     /// Dragonfly leaves the destination alone if there is nothing to sort; Redis deletes it.
     private static let sortScript: StaticString = """
-        if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-        return redis.call('SORT', KEYS[1], unpack(ARGV))
+        if redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
+        return redis.call('SORT', KEYS[2], unpack(ARGV))
         """
 
     private func sort(
@@ -143,7 +143,7 @@ extension JournalWriter {
             }
             return .skipped
         }
-        guard options.destination != nil, let source = argument(record, 1) else {
+        guard let destination = options.destination, let source = argument(record, 1) else {
             return .repair("SORT ... STORE without a destination")
         }
         guard !context.isInSnapshot else { return .repair(JournalWriter.baselineMayBeMissing) }
@@ -155,8 +155,8 @@ extension JournalWriter {
         }
         guard
             try beginScript(
-                JournalWriter.sortScript, source, arguments: record.argumentCount - 2, record,
-                context, target)
+                JournalWriter.sortScript, destination, reading: source,
+                arguments: record.argumentCount - 2, record, context, target)
         else { return .blocked }
         var arguments = record.arguments
         _ = arguments.next()

@@ -229,24 +229,26 @@ struct JournalWriter: ~Copyable {
         return .sent
     }
 
-    /// Opens a script with one key, for a record whose arguments it takes all or in part; then write
-    /// `arguments` arguments and `end`. False if there is no room.
+    /// Opens a script with the key that it writes, and maybe one that it reads, for a record whose
+    /// arguments it takes all or in part; then write `arguments` arguments and `end`. False if there
+    /// is no room.
     func beginScript(
-        _ script: StaticString, _ key: ByteView, arguments: Int, _ record: JournalRecord,
-        _ context: RecordContext, _ target: TargetConnection
+        _ script: StaticString, _ key: ByteView, reading other: ByteView? = nil, arguments: Int,
+        _ record: JournalRecord, _ context: RecordContext, _ target: TargetConnection
     ) throws(DecodeError) -> Bool {
         let text = ByteView(script)
         let bytes =
             text.count + record.payload.count
-            + TargetConnection.argumentBytes(20) * (record.argumentCount + 5)
+            + TargetConnection.argumentBytes(20) * (record.argumentCount + 6)
         guard
             try target.begin(flow: context.flow, database: record.database, bytes: bytes)
         else { return false }
-        target.header(arguments: 4 + arguments)
+        target.header(arguments: (other == nil ? 4 : 5) + arguments)
         target.argument("EVAL")
         target.argument(text)
-        target.argument("1")
+        target.argument(other == nil ? "1" : "2")
         target.argument(key)
+        if let other { target.argument(other) }
         return true
     }
 

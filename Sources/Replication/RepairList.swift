@@ -55,6 +55,16 @@ struct Repair {
     var byCommands = false
 }
 
+/// What a record that names a key finds of it on the list.
+enum RepairTouch {
+    /// Nothing, or it is another flow's key.
+    case none
+    /// The value to be written will hold what the record did.
+    case held
+    /// Its value is in the pipeline and not answered yet: the record is applied to it.
+    case pipelined
+}
+
 /// Keys whose value must be read from the source again, because a record lost information or was
 /// refused (protocol.md 6.8, 6.9).
 ///
@@ -69,13 +79,15 @@ struct RepairList: ~Copyable {
     /// Values that were read and wait for their flow.
     static let valuesLimit = 64
     static let attemptsLimit = 100
+    /// More than there can be open ones; those closed since are removed when it is full.
+    private static let queueCapacity = 1 << 18
     private static let longestDelayMilliseconds: Int64 = 1000
 
     private var table: KeyTable<Int32>
     private var repairs: [Repair?] = []
     private var free: [Int] = []
     /// Repairs in state waiting (or closed since), in order of arrival.
-    private var queue = FixedQueue<Int32>(capacity: 1 << 19)
+    private var queue = FixedQueue<Int32>(capacity: queueCapacity)
     /// Repairs in state holding, and what is asked of them for each record.
     private var holding: [(index: Int, flow: Int, after: UInt64)] = []
     private var spareValues: [ReadValue] = []
@@ -128,33 +140,56 @@ struct RepairList: ~Copyable {
         }
         repairs[index] = Repair(
             database: database, key: key.array(), flow: flow, command: command, reason: reason)
-        queue.push(Int32(index))
+        enqueue(index)
         return true
     }
 
-    /// A record of a key comes on a flow, with its LSN (0 inside the snapshot). True if the value to
-    /// be written will hold what it did. Ghosts on another flow than the key's own do not count.
-    mutating func touch(database: Int, key: ByteView, flow: Int, lsn: UInt64) -> Bool {
-        guard let place = table.find(database, key) else { return false }
+    /// A record of a key comes on a flow, with its LSN (0 inside the snapshot). Ghosts on another flow
+    /// than the key's own do not count.
+    mutating func touch(
+        database: Int, key: ByteView, flow: Int, lsn: UInt64, now: Int64
+    ) -> RepairTouch {
+        guard let place = table.find(database, key) else { return .none }
         let index = Int(table[place])
-        return self[index].flow == flow && touch(index, lsn: lsn)
+        return self[index].flow == flow ? touch(index, lsn: lsn, now: now) : .none
     }
 
     /// A flush comes on a flow: it touches all keys.
-    mutating func touchAll(flow: Int, lsn: UInt64) {
-        for index in indices where self[index].flow == flow { _ = touch(index, lsn: lsn) }
+    mutating func touchAll(flow: Int, lsn: UInt64, now: Int64) {
+        for index in indices where self[index].flow == flow {
+            _ = touch(index, lsn: lsn, now: now)
+        }
     }
 
-    private mutating func touch(_ index: Int, lsn: UInt64) -> Bool {
+    private mutating func touch(_ index: Int, lsn: UInt64, now: Int64) -> RepairTouch {
         switch self[index].state {
-        case .writing, .closed:
-            return false
+        case .closed:
+            return .none
+        case .writing:
+            return .pipelined
         case .waiting, .reading:
             self[index].lastTouched = max(self[index].lastTouched, lsn)
         case .holding:
             self[index].lastTouched = max(self[index].lastTouched, lsn)
-            if lsn >= self[index].before { retry(index, now: 0) }
+            if lsn >= self[index].before { retry(index, now: now) }
         }
+        return .held
+    }
+
+    private mutating func enqueue(_ index: Int) {
+        if queue.isFull {
+            for _ in 0..<queue.count {
+                let other = Int(queue.popFirst())
+                if !removeIfClosed(other) { queue.push(Int32(other)) }
+            }
+        }
+        queue.push(Int32(index))
+    }
+
+    private mutating func removeIfClosed(_ index: Int) -> Bool {
+        guard self[index].state == .closed else { return false }
+        repairs[index] = nil
+        free.append(index)
         return true
     }
 
@@ -165,10 +200,8 @@ struct RepairList: ~Copyable {
         guard valuesOut < RepairList.valuesLimit, valueBytes <= valueBytesLimit else { return nil }
         for _ in 0..<queue.count {
             let index = Int(queue.popFirst())
-            if self[index].state == .closed {
-                repairs[index] = nil
-                free.append(index)
-            } else if self[index].notBefore > now {
+            if removeIfClosed(index) { continue }
+            if self[index].notBefore > now {
                 queue.push(Int32(index))
             } else {
                 self[index].state = .reading
@@ -187,6 +220,7 @@ struct RepairList: ~Copyable {
 
     /// A key was read. False if a record of the key lay behind the first look at the LSN: it is read
     /// again.
+    @discardableResult
     mutating func wasRead(
         _ index: Int, before: UInt64, after: UInt64, value: ReadValue, now: Int64
     ) -> Bool {
@@ -212,7 +246,7 @@ struct RepairList: ~Copyable {
         let delay = self[index].attempts < 4 ? 0 : Int64(1) << Int64(exponent)
         self[index].notBefore = now + min(delay, RepairList.longestDelayMilliseconds)
         self[index].state = .waiting
-        queue.push(Int32(index))
+        enqueue(index)
     }
 
     private mutating func stopHolding(_ index: Int) {

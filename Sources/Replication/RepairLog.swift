@@ -49,26 +49,34 @@ struct RepairLog: ~Copyable {
         _ = cp_close(descriptor)
     }
 
-    /// What an earlier run left open, and an empty file from here on. Who resumes marks these keys
-    /// again; a full sync brings every key anew.
-    mutating func takeOpen() throws(SystemError) -> [Open] {
-        let result = cp_empty_file(descriptor)
-        guard result == 0 else { throw SystemError(result: result) }
+    /// What an earlier run left open, for who resumes to mark it again; its lines stay, so that it is
+    /// open whenever this run ends. A full sync brings every key anew: then the file is emptied.
+    mutating func takeOpen(resumes: Bool) throws(SystemError) -> [Open] {
         defer { left = [] }
-        return left
+        if resumes { return left }
+        let result = cp_cut_file(descriptor, 0)
+        guard result == 0 else { throw SystemError(result: result) }
+        return []
     }
 
-    // A line that was cut off when its process died was not acknowledged yet: it counts for nothing.
+    // A line that was cut off when its process died was not acknowledged yet: it counts for nothing,
+    // and is removed so that the next one stands alone.
     private static func open(in descriptor: Int32) throws(SystemError) -> [Open] {
         var text = try RegionBuffer()
         try text.appendAll(from: descriptor)
+        let bytes = text.view.array()
+        let end = bytes.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
+        if end < bytes.count {
+            let result = cp_cut_file(descriptor, Int64(end))
+            guard result == 0 else { throw SystemError(result: result) }
+        }
         var open: [String: Open] = [:]
-        for line in text.view.array().split(separator: UInt8(ascii: "\n")) {
+        for line in bytes[..<end].split(separator: UInt8(ascii: "\n")) {
             let parts = line.split(
                 separator: UInt8(ascii: " "), maxSplits: 4, omittingEmptySubsequences: false
             ).map { String(decoding: $0, as: UTF8.self) }
             if parts.count == 5, parts[0] == "+", let database = Int(parts[1]),
-                let flow = Int(parts[2]), let key = bytes(hex: parts[3])
+                let flow = Int(parts[2]), let key = decoded(hex: parts[3])
             {
                 open[parts[1] + " " + parts[3]] = Open(
                     database: database, flow: flow, key: key, reason: parts[4])
@@ -79,7 +87,7 @@ struct RepairLog: ~Copyable {
         return Array(open.values)
     }
 
-    private static func bytes(hex text: String) -> [UInt8]? {
+    private static func decoded(hex text: String) -> [UInt8]? {
         let digits = Array(text.utf8)
         guard digits.count % 2 == 0 else { return nil }
         var bytes: [UInt8] = []

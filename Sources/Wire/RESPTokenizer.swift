@@ -31,10 +31,15 @@ public struct RESPTokenizer {
     ) throws(RESPError) -> RESPToken {
         if let remaining = bulkRemaining { return try body(input, &position, remaining) }
         guard let end = input.firstLineEnd(from: position) else {
-            guard input.count - position <= RESPReplyScanner.lineLimit else { throw RESPError() }
+            // The last byte may be the first of the line's end.
+            guard input.count - position <= RESPReplyScanner.lineLimit + 1 else {
+                throw RESPError()
+            }
             return .needMore
         }
-        guard end > position else { throw RESPError() }
+        guard end > position, end - position <= RESPReplyScanner.lineLimit else {
+            throw RESPError()
+        }
         let text = input.slice(position + 1, end - position - 1)
         let marker = input[position]
         position = end + 2

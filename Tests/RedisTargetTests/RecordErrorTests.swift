@@ -14,17 +14,21 @@ import Testing
             _ = try target.send("XGROUP", "CREATE", "no-stream", "g", "0")
             _ = try target.send("EVAL", "return redis.call('INCR', KEYS[1])", "1", "text")
             _ = try target.send("NOSUCH", "somewhere")
+            _ = try target.send("LMPOP", "1", "text", "LEFT")
+            _ = try target.send("ZMPOP", "1", "text", "MIN")
             _ = try target.send("INCR", "number")
             return true
         })
         let answers = pipeline.answers
-        #expect(answers.map(\.recordFailed) == [false, true, true, true, true, false])
+        #expect(answers.map(\.recordFailed) == [false, true, true, true, true, true, true, false])
         #expect(answers[1].command == "INCR" && answers[1].key == "text")
         #expect(answers[1].error?.contains("not an integer") == true)
         #expect(answers[1].nextLSN == 9)
         #expect(answers[2].command == "XGROUP" && answers[2].key == "no-stream")
         #expect(answers[3].command == "EVAL" && answers[3].key == "text")
         #expect(answers[4].command == "NOSUCH" && answers[4].error?.contains("unknown") == true)
+        #expect(answers[5].command == "LMPOP" && answers[5].key == "text")
+        #expect(answers[6].command == "ZMPOP" && answers[6].key == "text")
     }
 
     private func transaction(_ key: String, _ middle: [String]) -> [([String], CommandKind)] {

@@ -25,8 +25,8 @@ int cp_write_all(int fd, const void *_Nonnull from, size_t count);
 // Opens a file for reading and appending; creates it if it is missing.
 int cp_open_log(const char *_Nonnull path);
 
-// Empties a file.
-int cp_empty_file(int fd);
+// Keeps the first bytes of a file only.
+int cp_cut_file(int fd, long long size);
 
 // Waits until a file's bytes are on its device.
 int cp_sync_data(int fd);

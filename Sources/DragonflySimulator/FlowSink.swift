@@ -108,8 +108,8 @@ final class FlowSink {
         try pace()
     }
 
-    /// Notes that the socket is about to get `size` bytes, because the client may act on them before
-    /// the call that sends them returns. Waits while the flow is stalled or frozen.
+    /// Notes that the socket is about to get `size` bytes, because the client may act on them
+    /// before the call that sends them returns. Waits while the flow is stalled or frozen.
     private func handOver(_ size: Int) throws(SystemError) {
         let begin = cp_monotonic_nanoseconds()
         while true {

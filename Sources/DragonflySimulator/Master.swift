@@ -133,9 +133,9 @@ final class Master: Sendable {
         }
     }
 
-    /// Lets the flows of a control connection that ended leave first, if they have ended. Their ends
-    /// may be delivered a little after that of the control connection, although they were sent
-    /// before: that is given the time of a scheduler's tick or two.
+    /// Lets the flows of a control connection that ended leave first, if they have ended. Their
+    /// ends may be delivered a little after that of the control connection, although they were
+    /// sent before: that is given the time of a scheduler's tick or two.
     private func awaitFlowEnds(ofControl number: Int) {
         for round in 0..<400 {
             let (open, present) = state.read { state in

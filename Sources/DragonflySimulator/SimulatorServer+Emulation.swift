@@ -24,7 +24,7 @@ public enum SimulatorReply: Sendable, Equatable {
 
 /// An emulated master: `SimulatorSource.emulated`. With another source all of these trap.
 extension SimulatorServer {
-    private var content: EmulatedContent {
+    var emulatedContent: EmulatedContent {
         guard let content = master.content as? EmulatedContent else {
             preconditionFailure("this simulator does not emulate a master")
         }
@@ -33,7 +33,7 @@ extension SimulatorServer {
 
     /// The port of the redis-server that holds the data. It is for looking: whoever writes there
     /// goes behind the master's back.
-    public var redisPort: UInt16 { content.redisPort }
+    public var redisPort: UInt16 { emulatedContent.redisPort }
 
     /// Executes a client's command and journals it. Waits where a real master's client would: while
     /// writes are paused, and while a flow of a shard it wrote to has too much to send.
@@ -41,7 +41,7 @@ extension SimulatorServer {
     public func execute(
         _ words: [[UInt8]], database: Int = 0
     ) throws(EmulationError) -> SimulatorReply {
-        SimulatorReply(try content.execute(words, database: database))
+        SimulatorReply(try emulatedContent.execute(words, database: database))
     }
 
     /// The same with text, split at spaces.
@@ -57,26 +57,26 @@ extension SimulatorServer {
     public func execute(
         transaction commands: [[[UInt8]]], database: Int = 0
     ) throws(EmulationError) -> SimulatorReply {
-        SimulatorReply(try content.execute(transaction: commands, database: database))
+        SimulatorReply(try emulatedContent.execute(transaction: commands, database: database))
     }
 
     /// Deletes up to `limit` expired keys and journals it, as Dragonfly's background task does.
     public func expire(limit: Int) throws(EmulationError) {
-        try content.expire(limit: limit)
+        try emulatedContent.expire(limit: limit)
     }
 
     /// Makes the redis-server hold the expected end state: deletes what has expired and puts the
     /// true expiries in place. Nothing may be executed afterwards.
     public func settle() throws(EmulationError) {
-        try content.settle()
+        try emulatedContent.settle()
     }
 
     /// The LSN of the next entry of each shard (`DFLY REPLICAOFFSET`); 0 before the first replica.
     public var nextLSNs: [UInt64] {
-        (0..<flowCount).map { content.nextLSN(flow: $0) }
+        (0..<flowCount).map { emulatedContent.nextLSN(flow: $0) }
     }
 
-    public var counters: EmulationCounters { content.counters }
+    public var counters: EmulationCounters { emulatedContent.counters }
 
     /// The part of `report` that only an emulated master has.
     func emulationReport() -> String {
@@ -88,8 +88,8 @@ extension SimulatorServer {
             + "\(counters.longestWriterWaitMilliseconds),"
     }
 
-    /// Waits until at least `count` sessions were cancelled because a flow took too long; false after
-    /// the timeout.
+    /// Waits until at least `count` sessions were cancelled because a flow took too long; false
+    /// after the timeout.
     public func waitForTimeouts(_ count: Int, timeoutMilliseconds: Int) -> Bool {
         wait(timeoutMilliseconds) { ($0.emulated?.counters.timeouts ?? 0) >= count }
     }
@@ -97,13 +97,13 @@ extension SimulatorServer {
     /// Ends all connections and begins anew: another id, LSNs from 1, and, unless `flowCount` is
     /// nil, another number of shards. The data stay.
     public func restart(flowCount: Int? = nil) {
-        content.restart(flowCount: flowCount)
+        emulatedContent.restart(flowCount: flowCount)
     }
 
     /// Ends all connections; a promoted replica goes on in the master's place: another id, the same
     /// journals (protocol.md 8.4).
     public func failOver() {
-        content.failOver()
+        emulatedContent.failOver()
     }
 }
 

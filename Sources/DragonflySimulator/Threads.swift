@@ -4,9 +4,9 @@ import Glibc
 
 /// State that threads share, with one lock.
 ///
-/// The lock is fair: threads get it in the order they ask, so that one that takes it again and again
-/// (a writer of many commands) starves nobody. Waiting is by predicate: a waiter's closure is asked
-/// again after every `update`.
+/// The lock is fair: threads get it in the order they ask, so that one that takes it again and
+/// again (a writer of many commands) starves nobody. Waiting is by predicate: a waiter's closure is
+/// asked again after every `update`.
 final class Monitor<State: Sendable>: @unchecked Sendable {
     // Proof of Sendable: `state` is touched only by the thread whose ticket is `served`, which
     // changes only under `mutex`. Proof for the pointers: all are allocated and initialised in init

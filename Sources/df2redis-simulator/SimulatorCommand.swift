@@ -10,7 +10,9 @@ struct SimulatorCommand: ParsableCommand {
             Prints "listening on 127.0.0.1:PORT" first, serves until SIGINT or SIGTERM, and prints one \
             line of JSON at the end: bytes and ACKs per flow, what replicas did wrong, CPU time.
             """,
-        subcommands: [RecordCommand.self, GenerateCommand.self, VerifyCommand.self])
+        subcommands: [
+            RecordCommand.self, GenerateCommand.self, EmulateCommand.self, VerifyCommand.self,
+        ])
 }
 
 /// What both kinds of master have in common.
@@ -39,7 +41,7 @@ struct ServerOptions: ParsableArguments {
         }
     }
 
-    func run(_ source: SimulatorSource) throws {
+    func run(_ source: SimulatorSource, traffic: BackgroundTraffic? = nil) throws {
         var options = SimulatorOptions()
         options.port = port
         options.password = password
@@ -47,7 +49,10 @@ struct ServerOptions: ParsableArguments {
         options.segmentation = segment.value
         options.pacing = bytesPerSecond.map(Pacing.bytesPerSecond) ?? .unlimited
         do {
-            try SimulatorProcess.run(source: source, options: options, exitWhenLeft: exitWhenLeft)
+            try SimulatorProcess.run(
+                source: source, options: options, exitWhenLeft: exitWhenLeft, traffic: traffic)
+        } catch let error as EmulationError {
+            throw ValidationError("the emulated master: \(error)")
         } catch {
             throw ValidationError("cannot serve on port \(port): \(error)")
         }

@@ -14,16 +14,19 @@ final class RecordedRun {
     ///   - command: `migrate` or `replicate`.
     ///   - password: of the source's default user.
     ///   - targetArguments: further options of redis-server.
+    ///   - beforeStart: what happens to the source before df2redis comes.
     init(
         _ command: String, source content: SimulatorSource,
         segmentation: Segmentation = .whole, pacing: Pacing = .unlimited, password: String? = nil,
-        arguments: [String] = [], targetArguments: [String] = []
+        arguments: [String] = [], targetArguments: [String] = [],
+        beforeStart: (SimulatorServer) throws -> Void = { _ in }
     ) throws {
         var options = SimulatorOptions()
         options.segmentation = segmentation
         options.pacing = pacing
         options.password = password
         source = try SimulatorServer(source: content, options: options)
+        try beforeStart(source)
         try source.start()
         target = try RedisServer(arguments: targetArguments)
         stateDirectory = try TemporaryDirectory()
@@ -53,23 +56,38 @@ final class RecordedRun {
     /// Waits until every flow has been sent to its end and acknowledged as applied up to there.
     /// - Throws: `TestSupportError` with what the program printed if it ends before, or hangs.
     func waitUntilApplied(timeoutSeconds: Int = 120) throws {
-        let deadline = Date(timeIntervalSinceNow: Double(timeoutSeconds))
-        func wait(_ what: String, _ isDone: (Int) -> Bool) throws {
-            while !isDone(200) {
-                guard program.isRunning, Date() < deadline else {
-                    program.kill()
-                    throw TestSupportError(
-                        "\(what): \(source.report())\n\(program.standardOutput)"
-                            + program.standardError)
-                }
-            }
+        try wait(timeoutSeconds, "not read to the end") {
+            source.waitUntilSent(timeoutMilliseconds: $0)
         }
-        try wait("not read to the end") { source.waitUntilSent(timeoutMilliseconds: $0) }
+        try waitUntilAcknowledged(timeoutSeconds: timeoutSeconds)
+    }
+
+    /// Waits until every flow is acknowledged up to the end of the source's journal.
+    func waitUntilAcknowledged(timeoutSeconds: Int = 120) throws {
         for flow in 0..<source.flowCount {
             let end = source.nextLSN(flow: flow)
-            try wait("flow \(flow) is not applied up to \(end)") {
+            try wait(timeoutSeconds, "flow \(flow) is not applied up to \(end)") {
                 source.waitForAcknowledgement(
                     flow: flow, atLeast: end, timeoutMilliseconds: $0)
+            }
+        }
+    }
+
+    /// - Throws: `TestSupportError` with what the program printed if it has ended.
+    func checkRunning() throws {
+        try wait(0, "ended too early") { _ in program.isRunning }
+    }
+
+    private func wait(
+        _ timeoutSeconds: Int, _ what: String, _ isDone: (Int) -> Bool
+    ) throws {
+        let deadline = Date(timeIntervalSinceNow: Double(timeoutSeconds))
+        while !isDone(200) {
+            guard program.isRunning, Date() < deadline else {
+                program.kill()
+                throw TestSupportError(
+                    "\(what): \(source.report())\n\(program.standardOutput)"
+                        + program.standardError)
             }
         }
     }
@@ -127,7 +145,7 @@ struct Report: Decodable {
         var pending: Int
     }
 
-    struct Finding: Decodable {
+    struct Finding: Decodable, Equatable {
         var kind: String
         var database: Int
         var key: String

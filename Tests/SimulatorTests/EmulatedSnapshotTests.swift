@@ -122,7 +122,7 @@ import Testing
         }
     }
 
-    /// PFMERGE leaves a copy on each shard that has one of its keys: it is in that shard's snapshot.
+    /// PFMERGE leaves a copy on each shard that has one of its keys, for that shard's snapshot.
     @Test func hasGhosts() throws {
         try withMaster(EmulationOptions(flowCount: 4)) { server in
             for number in 0..<8 { try server.execute("PFADD source:\(number) a b \(number)") }

@@ -2,8 +2,8 @@ import Bytes
 
 @testable import DragonflySimulator
 
-/// Reads what an emulated master sends on one flow, from its first byte on, written from protocol.md
-/// sections 3 and 5 alone. Values stay as they are: whole payloads, to be restored somewhere.
+/// Reads what an emulated master sends on one flow, from its first byte on, written from
+/// protocol.md sections 3 and 5 alone. Values stay as they are: whole payloads, to be restored somewhere.
 struct EmulatedStream {
     struct Entry: Equatable {
         let database: Int

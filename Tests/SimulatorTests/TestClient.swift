@@ -47,8 +47,7 @@ final class TestConnection {
         Glibc.shutdown(descriptor, Int32(SHUT_WR))
     }
 
-    /// Makes the kernel take few bytes that nobody reads. The window is at most what it was when the
-    /// connection was made, so this works best before anything was sent.
+    /// Makes the kernel take few bytes that nobody reads; best before anything was sent.
     func limitReceiveBuffer(_ bytes: Int32) {
         var bytes = bytes
         setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &bytes, 4)

@@ -148,6 +148,18 @@ final class EmulatedContent: FlowContent {
         }
     }
 
+    /// Executes a command of a memcached client.
+    func execute(memcached command: MemcachedCommand) throws(EmulationError) -> TargetReply {
+        try run(isWrite: true) { master throws(EmulationError) in
+            try master.execute(memcached: command)
+        }
+    }
+
+    /// Deletes a key for want of memory; the reply is how many were there.
+    func evict(_ name: KeyName) throws(EmulationError) -> TargetReply {
+        try run(isWrite: false) { master throws(EmulationError) in try master.evict(name) }
+    }
+
     /// Deletes up to `limit` expired keys, as Dragonfly does in the background.
     @discardableResult
     func expire(limit: Int) throws(EmulationError) -> TargetReply {
@@ -192,8 +204,8 @@ final class EmulatedContent: FlowContent {
         }
     }
 
-    /// Waits until these flows have little enough to send; cancels the sessions of those that do not
-    /// get there in time.
+    /// Waits until these flows have little enough to send; cancels the sessions of those that do
+    /// not get there in time.
     private func waitForRoom(on flows: [EmulatedFlow]) {
         let begin = cp_monotonic_nanoseconds()
         // In a full sync it is the single write to the socket that has a limit of its own.
@@ -293,7 +305,7 @@ final class EmulatedContent: FlowContent {
         let stream = options.stream
         var settings = [
             ("cluster_mode", ""), ("dbnum", "16"), ("lock_on_hashtags", "false"),
-            ("maxmemory", "0"),
+            ("maxmemory", "0"), ("memcached_port", String(options.memcachedPort)),
             ("replication_stream_output_limit", String(options.outputLimitBytes)),
             ("replication_timeout", String(options.replicationTimeoutMilliseconds)),
             ("requirepass", ""), ("serialization_max_chunk_size", String(stream.chunkBytes)),

@@ -110,6 +110,22 @@ final class EmulatedMaster: @unchecked Sendable {
         return (execution.reply, try journal(execution))
     }
 
+    /// Executes a command of a memcached client.
+    func execute(
+        memcached command: MemcachedCommand
+    ) throws(EmulationError) -> (TargetReply, [EmulatedFlow]) {
+        changing = []
+        let execution = try executor.execute(memcached: command)
+        return (execution.reply, try journal(execution))
+    }
+
+    /// Deletes a key for want of memory.
+    func evict(_ name: KeyName) throws(EmulationError) -> (TargetReply, [EmulatedFlow]) {
+        changing = []
+        let execution = try executor.evict(name)
+        return (execution.reply, try journal(execution))
+    }
+
     /// Deletes up to `limit` expired keys.
     func expire(limit: Int) throws(EmulationError) -> (TargetReply, [EmulatedFlow]) {
         changing = []
@@ -167,7 +183,7 @@ final class EmulatedMaster: @unchecked Sendable {
             }
             if wasIdle { mustWake = true }
         }
-        // A record that is missing in somebody's full sync makes the ring useless (protocol.md 8.6).
+        // A record missing in somebody's full sync makes the ring useless (protocol.md 8.6).
         if hasOmitted { shards[shard].backlog.clear() }
     }
 

@@ -30,6 +30,8 @@ public struct EmulationOptions: Sendable {
     public var replicationTimeoutMilliseconds = 30_000
     /// How long a writer waits for a flow before the session is cancelled.
     public var writerTimeoutMilliseconds: Int
+    /// What CONFIG GET memcached_port answers; 0 means that no memcached client is served.
+    public var memcachedPort = 0
     /// A PING entry must be acknowledged within this time after it was sent.
     public var pingLimitMilliseconds = 1000
 

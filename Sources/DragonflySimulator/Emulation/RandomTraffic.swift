@@ -4,7 +4,7 @@
 ///
 /// Most keys have a kind that their name begins with (`RandomKeyKind`), so that most commands find
 /// what they are made for; some do not, and are refused by whoever executes them.
-public struct RandomTraffic {
+public struct RandomTraffic: Sendable {
     /// What a client does next.
     public enum Step: Equatable, Sendable {
         case command([[UInt8]], database: Int)

@@ -1,0 +1,154 @@
+import DragonflySimulator
+import Foundation
+import TestSupport
+import Testing
+
+/// Whatever clients do to a source of any release, before, during and after the full sync: the target
+/// ends with the source's data, every key, and every record is accounted for.
+@Suite(.serialized) struct RandomTrafficTests {
+    /// `DF2REDIS_TRAFFIC_SEEDS` and `DF2REDIS_TRAFFIC_RECORDS` make it longer: see Tests/torture.
+    private static func setting(_ name: String, or value: Int) -> Int {
+        ProcessInfo.processInfo.environment[name].flatMap { Int($0) } ?? value
+    }
+
+    static let seeds = (0..<setting("DF2REDIS_TRAFFIC_SEEDS", or: 10)).map {
+        UInt64($0 + setting("DF2REDIS_TRAFFIC_FIRST", or: 1))
+    }
+    private static let records = setting("DF2REDIS_TRAFFIC_RECORDS", or: 4000)
+
+    @Test(arguments: seeds)
+    func anyTrafficLeadsToTheSameState(_ seed: UInt64) throws {
+        var run = try TrafficRun(seed: seed, records: Self.records)
+        try run.write()
+        let outcome = try run.finish()
+        print(outcome.line)
+        #expect(outcome.comparison.differences == [], "\(outcome.line)")
+        #expect(outcome.comparison.keysCompared > 100, "\(outcome.line)")
+        #expect(outcome.complaints == [], "\(outcome.line)")
+        let report = outcome.report
+        for counts in [report.snapshot, report.journal] {
+            #expect(counts.failed == 0 && counts.pending == 0, "\(outcome.line)")
+            #expect(
+                counts.read
+                    == counts.applied + counts.filtered + counts.skipped + counts.repaired,
+                "\(outcome.line)")
+        }
+        #expect(report.findings.filter { $0.kind != "skipped" } == [], "\(outcome.line)")
+        #expect(report.exitCode == 143, "\(outcome.line)")
+    }
+}
+
+/// One seeded run: a source with random traffic, df2redis, a redis-server.
+struct TrafficRun {
+    /// How a run ended.
+    struct Outcome {
+        let comparison: StateComparison
+        let report: Report
+        let complaints: [String]
+        /// Seed, what was chosen, and figures.
+        let line: String
+    }
+
+    private let seed: UInt64
+    private let records: Int
+    private let emulation: EmulationOptions
+    private let title: String
+    private let run: RecordedRun
+    private var traffic: RandomTraffic
+    private var random: SeededGenerator
+    private let mayFlush: Bool
+
+    /// Chooses everything from the seed, fills the source in part, and starts df2redis.
+    init(seed: UInt64, records: Int) throws {
+        self.seed = seed
+        self.records = records
+        var random = SeededGenerator(seed: seed)
+        let release = EmulatedRelease.allCases[Int(seed) % EmulatedRelease.allCases.count]
+        var emulation = EmulationOptions(
+            release: release, flowCount: Int.random(in: 1...8, using: &random))
+        emulation.seed = seed
+        emulation.stream.seed = seed
+        emulation.stream.compression =
+            StreamOptions.Compression.allCases.randomElement(using: &random) ?? .lz4
+        emulation.stream.chunkBytes = [0, 64, 512, 65536].randomElement(using: &random) ?? 0
+        emulation.markerIntervalMilliseconds = [0, 20, 4000].randomElement(using: &random) ?? 0
+        emulation.bucketPauseMicroseconds =
+            [0, 500, 3000].randomElement(using: &random) ?? 0
+        var options = RandomTraffic.Options(seed: seed)
+        options.usesMemcached = seed % 4 == 0
+        emulation.memcachedPort = options.usesMemcached ? 11_211 : 0
+        let segmentations: [Segmentation] = [.whole, .random(seed: seed), .fixed(97)]
+        let segmentation = segmentations.randomElement(using: &random) ?? .whole
+        let method = WriteMethod.allCases.randomElement(using: &random) ?? .automatic
+        mayFlush = seed % 3 == 0
+        title =
+            "seed \(seed), release \(release.rawValue), \(emulation.flowCount) flows, "
+            + "\(emulation.stream.compression), chunks of \(emulation.stream.chunkBytes), "
+            + "\(segmentation), \(method.rawValue)"
+        self.emulation = emulation
+        traffic = RandomTraffic(options)
+        var first = traffic
+        let before = Int.random(in: 0...records / 4, using: &random)
+        self.random = random
+        run = try RecordedRun(
+            "replicate", source: .emulated(emulation), segmentation: segmentation,
+            arguments: ["--write-method", method.rawValue],
+            beforeStart: { source in
+                for _ in 0..<before { try source.execute(first.next(at: TrafficRun.now())) }
+            })
+        traffic = first
+    }
+
+    private static func now() -> Int64 { Int64(Date().timeIntervalSince1970 * 1000) }
+
+    /// Goes on until the journals have as many records as wanted.
+    mutating func write() throws {
+        var steps = 0
+        while run.source.counters.records < records {
+            if steps % 64 == 0 {
+                try run.checkRunning()
+                let flows = 0..<run.source.flowCount
+                traffic.allowsFlushes =
+                    mayFlush && flows.allSatisfy { run.source.lastAcknowledged(flow: $0) != nil }
+                try run.source.expire(limit: 10)
+            }
+            try run.source.execute(traffic.next(at: Self.now()))
+            steps += 1
+            // Before the replica is there nothing is journaled: no need to write all the while.
+            if run.source.sessionCount == 0 { usleep(200) }
+        }
+    }
+
+    /// Waits until all is applied, ends df2redis, and compares.
+    func finish() throws -> Outcome {
+        try run.waitUntilAcknowledged()
+        run.interrupt()
+        let ended = try run.waitForEnd(timeoutSeconds: 120)
+        let report = try run.report()
+        var rules = StateComparison.Rules()
+        // Between the end of the run and the comparison a key may go on either side.
+        try run.source.settle()
+        let expected = try StateReader(RespClient(port: run.source.redisPort)).read()
+        rules.nearExpiryMilliseconds = Self.now() + 20_000
+        // v1.20 has no PEXPIRETIME: a key that is read again has its expiry from two readings.
+        rules.expiryToleranceMilliseconds = emulation.release == .v1_20 ? 5 : 0
+        let comparison = StateComparison(
+            expected: expected, actual: try run.targetState(), rules: rules)
+        let counters = run.source.counters
+        let line =
+            "\(title): \(counters.records) records, \(counters.blobs) in the full sync, "
+            + "\(counters.baselines) baselines, \(counters.openChunkIds) chunks open at once; "
+            + "\(comparison.keysCompared) keys compared, "
+            + "\(comparison.expiringKeysCompared) of them expiring, "
+            + "\(comparison.nearExpiry.count) about to expire; journal read \(report.journal.read), "
+            + "applied \(report.journal.applied), skipped \(report.journal.skipped), "
+            + "repaired \(report.journal.repaired), failed \(report.journal.failed); "
+            + "\(report.keysRepaired) keys repaired, \(report.keysToRepair) not; "
+            + "exit \(ended.exitCode)"
+            + (report.findings.filter { $0.kind != "skipped" }.prefix(5).map {
+                "\n    \($0.kind) db \($0.database) \($0.key) \($0.command): \($0.reason)"
+            }.joined())
+        return Outcome(
+            comparison: comparison, report: report, complaints: run.complaints, line: line)
+    }
+}

@@ -12,6 +12,9 @@ extension Connection {
             return arguments.count == 1 ? .passed(.bulk(words[1])) : .wrongArguments(name)
         case "INFO": return .bulk(information(arguments.first?.lowercased()))
         case "ROLE": return role(of: master)
+        case "TIME":
+            let now = cp_unix_milliseconds()
+            return .array([.bulk(String(now / 1000)), .bulk(String(now % 1000 * 1000))])
         case "CONFIG": return configuration(arguments)
         case "CLIENT": return client(arguments)
         default: break

@@ -150,8 +150,10 @@ extension Core {
                 record.transactionID, database: record.database, key: key, flow: flow.index,
                 now: nowMilliseconds
             ) { markForRepair($0) }
-        } else if match.rule == .push {
-            pops.pushed(record.transactionID)
+        } else {
+            pops.passed(
+                record.transactionID,
+                isPush: match.rule == .push && record.argumentCount == 3)
         }
     }
 

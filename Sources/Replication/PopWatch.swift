@@ -1,37 +1,50 @@
 internal import Bytes
 
 /// Watches pops inside transactions: LMPOP with a COUNT is journaled as one LPOP or RPOP, whatever it
-/// removed (protocol.md 6.8). LMOVE and its relatives journal the same, with a push of the same
-/// transaction beside it. A pop for which no push turns up is reported.
+/// removed (protocol.md 6.8). LMOVE and its relatives journal one pop and one push of one element, and
+/// nothing else, in a transaction of their own. Every other transaction with a pop is suspect. (One of
+/// an LMPOP and a push of one element cannot be told from LMOVE.)
 struct PopWatch {
-    /// A pop whose push did not turn up.
+    /// A pop that may stand for more.
     struct Suspect {
         var database: Int
         var key: [UInt8]
         var flow: Int
-        fileprivate var since: Int64
     }
 
-    /// Pops that may wait for their push at once, and pushes remembered. One flow may be handled for
-    /// a whole turn (1 MiB, some 25,000 short records) before the other gets its own.
-    private static let capacity = 1 << 15
-    /// A push of another flow comes within this time.
+    private struct Transaction {
+        var pops: [Suspect] = []
+        var since: Int64
+    }
+
+    /// What was read of a transaction. A later one takes its place over.
+    private struct Records: BitwiseCopyable {
+        var transactionID: UInt64 = 0
+        /// Pushes of one element, and records of any other kind but pops.
+        var pushes: Int32 = 0
+        var others: Int32 = 0
+    }
+
+    /// Transactions remembered. One flow may be handled for a whole turn (1 MiB, some 25,000 short
+    /// records) before the other gets its own.
+    private static let capacity = 1 << 17
+    /// All records of a transaction, on whatever flow, come within this time.
     private static let patienceMilliseconds: Int64 = 2_000
 
-    private var waiting: [UInt64: [Suspect]] = [:]
-    private var waitingCount = 0
-    /// Each transaction has one place in it; a later one takes it over.
-    private var pushes = [UInt64](repeating: 0, count: capacity)
+    private var transactions: [UInt64: Transaction] = [:]
+    private var records = [Records](repeating: Records(), count: capacity)
 
-    var isWaiting: Bool { waitingCount > 0 }
+    var isWaiting: Bool { !transactions.isEmpty }
 
-    /// A push of a transaction (id not 0) was read.
-    mutating func pushed(_ transactionID: UInt64) {
-        pushes[PopWatch.place(transactionID)] = transactionID
-        guard waitingCount > 0, let explained = waiting.removeValue(forKey: transactionID) else {
-            return
+    /// A record of a transaction (id not 0) that is no pop was read; `isPush` says that it pushes one
+    /// element.
+    mutating func passed(_ transactionID: UInt64, isPush: Bool) {
+        let place = take(transactionID)
+        if isPush {
+            records[place].pushes &+= 1
+        } else {
+            records[place].others &+= 1
         }
-        waitingCount -= explained.count
     }
 
     /// A pop without a count, of a transaction (id not 0), was read. The key is copied: such records
@@ -40,14 +53,13 @@ struct PopWatch {
         _ transactionID: UInt64, database: Int, key: ByteView, flow: Int, now: Int64,
         report: (Suspect) -> Void
     ) {
-        guard pushes[PopWatch.place(transactionID)] != transactionID else { return }
-        let pop = Suspect(database: database, key: key.array(), flow: flow, since: now)
-        guard waitingCount < PopWatch.capacity else {
+        let pop = Suspect(database: database, key: key.array(), flow: flow)
+        guard transactions.count < PopWatch.capacity else {
             report(pop)
             return
         }
-        waiting[transactionID, default: []].append(pop)
-        waitingCount += 1
+        _ = take(transactionID)
+        transactions[transactionID, default: Transaction(since: now)].pops.append(pop)
     }
 
     /// Reports pops that have waited long enough.
@@ -55,17 +67,31 @@ struct PopWatch {
         finish(before: now - PopWatch.patienceMilliseconds, report: report)
     }
 
-    /// Reports all that still wait; the run ends.
+    /// Judges all that still wait; the run ends.
     mutating func finish(report: (Suspect) -> Void) {
         finish(before: .max, report: report)
     }
 
     private mutating func finish(before time: Int64, report: (Suspect) -> Void) {
-        guard waitingCount > 0 else { return }
-        let due = waiting.filter { $0.value[0].since < time }
-        for transactionID in due.keys { waiting.removeValue(forKey: transactionID) }
-        waitingCount -= due.reduce(0) { $0 + $1.value.count }
-        for pop in due.values.joined().sorted(by: { $0.since < $1.since }) { report(pop) }
+        guard !transactions.isEmpty else { return }
+        let due = transactions.filter { $0.value.since < time }
+        for (transactionID, transaction) in due.sorted(by: { $0.key < $1.key }) {
+            transactions.removeValue(forKey: transactionID)
+            let seen = records[PopWatch.place(transactionID)]
+            let isMove =
+                seen.transactionID == transactionID && transaction.pops.count == 1
+                && seen.pushes == 1 && seen.others == 0
+            if !isMove { transaction.pops.forEach(report) }
+        }
+    }
+
+    /// The place of a transaction, empty if it was another one's.
+    private mutating func take(_ transactionID: UInt64) -> Int {
+        let place = PopWatch.place(transactionID)
+        if records[place].transactionID != transactionID {
+            records[place] = Records(transactionID: transactionID)
+        }
+        return place
     }
 
     private static func place(_ transactionID: UInt64) -> Int {

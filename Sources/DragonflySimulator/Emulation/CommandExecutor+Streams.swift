@@ -144,7 +144,14 @@ extension CommandExecutor {
         }
         let made = try keyspace.call(making, database: call.database)
         let reply = try keyspace.call(words, database: call.database)
-        guard !reply.isError else { return reply }
+        guard !reply.isError else {
+            // Refused for another of its keys: no consumer is made.
+            for (index, key) in call.keys.enumerated() where made[index] == .integer(1) {
+                let unmaking = [text("XGROUP"), text("DELCONSUMER"), key, group, consumer]
+                _ = try keyspace.call([unmaking], database: call.database)
+            }
+            return reply
+        }
         let now = keyspace.clock()
         for (index, key) in call.keys.enumerated() {
             let isNew = made[index] == .integer(1)

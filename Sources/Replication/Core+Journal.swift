@@ -141,9 +141,7 @@ extension Core {
             let key = journalWriter.key(of: record, match)
         else { return }
         if placement.wantsVotes { placement.vote(key, flow: flow.index) }
-        if groups.isWatching, record.arguments.first?.equalsIgnoringCase("XGROUP") ?? false {
-            noteGroups(database: record.database, key: key, flow: flow)
-        }
+        if groups.isWatching { watchGroups(record, match, key, flow) }
         guard record.transactionID != 0 else { return }
         if match.rule == .pop, record.argumentCount == 2 {
             pops.popped(

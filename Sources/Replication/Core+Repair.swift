@@ -86,6 +86,30 @@ extension Core {
         }
     }
 
+    /// A record may make a group, or bring a stream with groups under another name.
+    func watchGroups(
+        _ record: JournalRecord, _ match: JournalRules.Match, _ key: ByteView, _ flow: Flow
+    ) {
+        let database = record.database
+        switch match.rule {
+        case .streamGroup:
+            noteGroups(database: database, key: key, flow: flow)
+        case .rename where groups.contains(database: database, key: key):
+            guard let newKey = journalWriter.argument(record, 2) else { return }
+            noteGroups(database: database, key: newKey, flow: flow)
+        case .move where groups.contains(database: database, key: key):
+            guard let other = journalWriter.argument(record, 2)?.parseInteger() else { return }
+            noteGroups(database: Int(other), key: key, flow: flow)
+        case .restore:
+            // Whether it has groups would cost a look into the payload.
+            guard let payload = journalWriter.argument(record, 3), payload.count > 0,
+                ValueType(rawValue: payload[0])?.family == .stream
+            else { return }
+            noteGroups(database: database, key: key, flow: flow)
+        default: break
+        }
+    }
+
     /// A stream has groups, on a source that does not journal all of them.
     func noteGroups(database: Int, key: ByteView, flow: Flow) {
         guard !groups.note(database: database, key: key, flow: flow.index) else { return }

@@ -41,6 +41,10 @@ struct StreamGroups: ~Copyable {
         table.insert(database, key, Int32(flow))
     }
 
+    func contains(database: Int, key: ByteView) -> Bool {
+        table.find(database, key) != nil
+    }
+
     /// Calls `body` with each noted stream.
     func forEach(_ body: (_ database: Int, _ key: ByteView, _ flow: Int) -> Void) {
         for place in table.places where table.isUsed(at: place) {

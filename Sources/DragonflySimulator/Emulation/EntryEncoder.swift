@@ -88,7 +88,9 @@ struct EntryEncoder {
                 4
             }
         case .sortedSet(let members, let isCompact):
-            if isCompact, isCompactSortedSet(members) {
+            // A compact form has no zero with a sign.
+            let hasNegativeZero = members.contains { $0.score == 0 && $0.score.sign == .minus }
+            if isCompact, isCompactSortedSet(members), !hasNegativeZero {
                 release.writesZiplists ? 12 : 17
             } else {
                 5

@@ -88,9 +88,7 @@ struct EntryEncoder {
                 4
             }
         case .sortedSet(let members, let isCompact):
-            // A compact form has no zero with a sign.
-            let hasNegativeZero = members.contains { $0.score == 0 && $0.score.sign == .minus }
-            if isCompact, isCompactSortedSet(members), !hasNegativeZero {
+            if isCompact, isCompactSortedSet(members) {
                 release.writesZiplists ? 12 : 17
             } else {
                 5
@@ -122,6 +120,10 @@ struct EntryEncoder {
     /// The same for a sorted set; redis' own limits are not below Dragonfly's.
     private func isCompactSortedSet(_ members: [StoredValue.Member]) -> Bool {
         members.count <= CollectionLimits.sortedSetListpackMembers
-            && members.allSatisfy { $0.member.count <= CollectionLimits.sortedSetMemberBytes }
+            && members.allSatisfy { member in
+                // A compact form has no zero with a sign.
+                member.member.count <= CollectionLimits.sortedSetMemberBytes
+                    && (member.score != 0 || member.score.sign == .plus)
+            }
     }
 }

@@ -273,7 +273,8 @@ struct ContainerCheckTests {
     @Test func damagedCompression() throws {
         let text = [UInt8](repeating: 0x61, count: 100)
         var broken = try ValueBytes.lzf(text)
-        broken[broken.count - 1] = 0xff
+        // The announced size is not what comes out.
+        broken[3] += 1
         for (type, value) in [
             (.string, broken), (.set, [1] + broken), (.hash, [1, 0] + broken),
             (.zset2, [1] + broken + [0, 0, 0, 0, 0, 0, 0, 0]), (.listQuicklist2, [1, 1] + broken),

@@ -73,6 +73,15 @@ final class RecordedRun {
         }
     }
 
+    /// Waits until every flow was acknowledged once: the journal is being followed.
+    func waitUntilAcknowledgedFirst() throws {
+        for flow in 0..<source.flowCount {
+            try wait(60, "flow \(flow) is not followed") {
+                source.waitForAcknowledgement(flow: flow, atLeast: 1, timeoutMilliseconds: $0)
+            }
+        }
+    }
+
     /// - Throws: `TestSupportError` with what the program printed if it has ended.
     func checkRunning() throws {
         try wait(0, "ended too early") { _ in program.isRunning }

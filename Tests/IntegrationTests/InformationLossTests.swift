@@ -1,0 +1,97 @@
+import DragonflySimulator
+import Foundation
+import TestSupport
+import Testing
+
+/// Each way in which a source's journal says too little (protocol.md 6.8): the source does it, and the
+/// target holds the source's data all the same, because the key was read again.
+@Suite struct InformationLossTests {
+    /// One loss: what is there before, and the command whose record loses something.
+    struct Loss: Sendable, CustomTestStringConvertible {
+        let name: String
+        var release = EmulatedRelease.newest
+        let before: [String]
+        let losing: [RandomTraffic.Step]
+        var servesMemcached = false
+        /// Between `before` and `losing`, for an expiry to come.
+        var waitMilliseconds = 0
+
+        var testDescription: String { name }
+    }
+
+    private static func command(_ text: String) -> RandomTraffic.Step {
+        .command(text.split(separator: " ").map { Array($0.utf8) }, database: 0)
+    }
+
+    static let losses: [Loss] = [
+        Loss(
+            name: "LMPOP of several elements", before: ["RPUSH l a b c d e"],
+            losing: [command("LMPOP 1 l LEFT COUNT 3")]),
+        Loss(
+            name: "incr of a memcached client", before: ["SET n 5"],
+            losing: [.memcached(["incr", "n", "7"].map { Array($0.utf8) })],
+            servesMemcached: true),
+        // With the present hash `src` and one of these lie on different shards of four.
+        Loss(
+            name: "SORT ... STORE over shards", before: ["RPUSH src 3 1 2"],
+            losing: (0..<8).map { command("SORT src STORE dst:\($0)") }),
+        Loss(
+            name: "HINCRBY of a field that expired", before: ["HSETEX h 1 f 1", "HSET h g 1"],
+            losing: [command("HINCRBY h f 5")], waitMilliseconds: 2100),
+        Loss(
+            name: "RESTORE with a relative expiry", before: [],
+            losing: [
+                .command(
+                    [
+                        Array("RESTORE".utf8), Array("r".utf8), Array("90000000".utf8),
+                        // DUMP of a string `v` (protocol.md 3.11).
+                        [0, 1, 0x76, 9, 0, 0x41, 0xfa, 0x9f, 0x7e, 0x4d, 0xbe, 0xe9, 0x7f],
+                    ], database: 0)
+            ]),
+        Loss(name: "CL.THROTTLE", before: [], losing: [command("CL.THROTTLE th 15 30 6000")]),
+        Loss(
+            name: "XAUTOCLAIM by idle time",
+            before: [
+                "XADD x 1-1 f v", "XADD x 1-2 f v", "XGROUP CREATE x g 0",
+                "XREADGROUP GROUP g alice COUNT 2 STREAMS x >",
+            ], losing: [command("XAUTOCLAIM x g bob 1 0")], waitMilliseconds: 20),
+        Loss(
+            name: "XREADGROUP up to v1.36", release: .v1_35,
+            before: ["XADD x 1-1 f v", "XGROUP CREATE x g 0"],
+            losing: [command("XREADGROUP GROUP g alice COUNT 1 STREAMS x >")]),
+        Loss(
+            name: "XADD * up to v1.26", release: .v1_20, before: ["XADD x 1-1 f v"],
+            losing: [command("XADD x * f w"), command("XADD x MAXLEN 2 * f w")]),
+        Loss(
+            name: "ZUNIONSTORE cut per shard", release: .v1_30,
+            before: ["ZADD z1 1 a 2 b", "ZADD z2 5 b"],
+            losing: (0..<8).map { command("ZUNIONSTORE zu:\($0) 2 z1 z2") }),
+    ]
+
+    @Test(arguments: losses)
+    func isRepaired(_ loss: Loss) throws {
+        var emulation = EmulationOptions(release: loss.release, flowCount: 4)
+        emulation.memcachedPort = loss.servesMemcached ? 11_211 : 0
+        let run = try RecordedRun(
+            "replicate", source: .emulated(emulation),
+            beforeStart: { source in for text in loss.before { try source.execute(text) } })
+        try run.waitUntilAcknowledgedFirst()
+        usleep(UInt32(loss.waitMilliseconds) * 1000)
+        for step in loss.losing { try run.source.execute(step) }
+        try run.waitUntilAcknowledged()
+        run.interrupt()
+        let outcome = try run.waitForEnd()
+        try run.source.settle()
+        let expected = try StateReader(RespClient(port: run.source.redisPort)).read()
+        let report = try run.report()
+        var rules = StateComparison.Rules()
+        rules.hasOldStreams = loss.release == .v1_20
+        let comparison = StateComparison(
+            expected: expected, actual: try run.targetState(), rules: rules)
+        #expect(!expected.isEmpty)
+        #expect(comparison.differences == [], "\(loss.name)")
+        #expect(report.keysRepaired >= 1 && report.keysToRepair == 0, "\(outcome)")
+        #expect(report.journal.failed == 0 && outcome.exitCode == 143, "\(outcome)")
+        #expect(run.complaints == [])
+    }
+}

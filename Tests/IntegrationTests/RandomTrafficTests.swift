@@ -11,7 +11,7 @@ import Testing
         ProcessInfo.processInfo.environment[name].flatMap { Int($0) } ?? value
     }
 
-    static let seeds = (0..<setting("DF2REDIS_TRAFFIC_SEEDS", or: 10)).map {
+    static let seeds = (0..<setting("DF2REDIS_TRAFFIC_SEEDS", or: 6)).map {
         UInt64($0 + setting("DF2REDIS_TRAFFIC_FIRST", or: 1))
     }
     private static let records = setting("DF2REDIS_TRAFFIC_RECORDS", or: 4000)
@@ -79,7 +79,8 @@ struct TrafficRun {
         emulation.memcachedPort = options.usesMemcached ? 11_211 : 0
         let segmentations: [Segmentation] = [.whole, .random(seed: seed), .fixed(97)]
         let segmentation = segmentations.randomElement(using: &random) ?? .whole
-        let method = WriteMethod.allCases.randomElement(using: &random) ?? .automatic
+        // By commands alone, pending entries of deleted messages cannot be made.
+        let method = [WriteMethod.automatic, .restore].randomElement(using: &random) ?? .automatic
         mayFlush = seed % 3 == 0
         title =
             "seed \(seed), release \(release.rawValue), \(emulation.flowCount) flows, "
@@ -102,9 +103,21 @@ struct TrafficRun {
     /// A key may expire between two commands that read it: then all is read again.
     private static func state(ofPort port: UInt16) throws -> ServerState {
         for _ in 0..<5 {
-            if let state = try? StateReader(RespClient(port: port)).read() { return state }
+            if let state = try? StateReader(RespClient(port: port)).read() {
+                return state.mapValues(withoutSignOfZero)
+            }
         }
-        return try StateReader(RespClient(port: port)).read()
+        return try StateReader(RespClient(port: port)).read().mapValues(withoutSignOfZero)
+    }
+
+    /// Redis keeps the sign of a zero score in a large sorted set, and loses it in a compact one: two
+    /// servers may hold the same set in either form.
+    private static func withoutSignOfZero(_ entry: StateEntry) -> StateEntry {
+        guard case .zset(let members) = entry.value else { return entry }
+        var entry = entry
+        entry.value = .zset(
+            members.map { ScoredMember(member: $0.member, score: $0.score == 0 ? 0 : $0.score) })
+        return entry
     }
 
     /// Part of a key's name: `DF2REDIS_TRAFFIC_WATCH` prints the steps that name it.
@@ -161,7 +174,7 @@ struct TrafficRun {
         let expected = try Self.state(ofPort: run.source.redisPort)
         rules.nearExpiryMilliseconds = Self.now() + 20_000
         // v1.20 has no PEXPIRETIME: a key that is read again has its expiry from two readings.
-        rules.expiryToleranceMilliseconds = emulation.release == .v1_20 ? 5 : 0
+        rules.expiryToleranceMilliseconds = emulation.release == .v1_20 ? 100 : 0
         // Nor has its DUMP what came with Redis 7 (protocol.md 3.9.7).
         rules.hasOldStreams = emulation.release == .v1_20
         let comparison = StateComparison(

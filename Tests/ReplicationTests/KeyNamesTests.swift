@@ -89,6 +89,8 @@ import Wire
             ("ZUNIONSTORE d 9223372036854775807 a", ["d replaced", "a read"]),
             ("ZUNIONSTORE d -1 a", ["d replaced"]), ("ZINTERSTORE d x", ["d replaced"]),
             ("ZRANGESTORE d", ["d replaced"]), ("ZRANGESTORE d s", ["d replaced", "s read"]),
+            ("LMPOP a", ["a changed"]), ("ZMPOP a b", ["a changed", "b changed"]),
+            ("LMPOP 1", ["1 changed"]), ("LMPOP 1 k", ["1 changed", "k changed"]),
         ])
     }
 

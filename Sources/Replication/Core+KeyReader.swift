@@ -94,6 +94,10 @@ extension Core {
         guard let index = readingRepair else { return }
         readingRepair = nil
         switch reading.outcome {
+        case .refused(let text)
+        where (text.hasPrefix("LOADING") || text.hasPrefix("BUSY"))
+            && repairs[index].attempts < RepairList.attemptsLimit:
+            repairs.retry(index, now: nowMilliseconds)
         case .refused(let text):
             giveUpRepair(index, "the source answered \"\(text)\"")
         case .tooLarge(let size):

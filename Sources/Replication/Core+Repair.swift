@@ -23,6 +23,11 @@ extension Core {
                 database, key, command, reason,
                 isLeaving ? "the run ended before" : "the source knows no LSNs")
         }
+        // The LSNs of another shard would say nothing of what the value holds.
+        guard placement.verdict(key, flow: flow) != .elsewhere else {
+            return nameForRepair(
+                database, key, command, reason, "its shard is not the one whose record named it")
+        }
         let isNew = repairs.mark(
             database: database, key: key, flow: flow, command: command, reason: reason)
         guard let isNew else {

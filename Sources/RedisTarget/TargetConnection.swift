@@ -25,9 +25,9 @@ public final class TargetConnection {
     private var confirmedDatabases: [Bool]
     private var isAwaitingSelect = false
     // Key of the record whose parts are being answered.
-    private var groupKey: RegionBuffer
+    private(set) var groupKey: RegionBuffer
     // The first refused part of it, and why: EXEC says only that something was refused.
-    private var groupCommand: RegionBuffer
+    private(set) var groupCommand: RegionBuffer
     private var groupError: RegionBuffer
     private var exclusiveFlow = -1
     /// Commands sent, SELECT and log-in included.
@@ -320,33 +320,6 @@ public final class TargetConnection {
     }
 
     private var groupEnds = false
-
-    /// Command name and key of what was answered, as far as known; for messages.
-    public func name(of command: CommandInFlight) -> (command: ByteView, key: ByteView) {
-        guard let bytes = bytes(of: command), var arguments = RESPArguments(bytes),
-            let name = arguments.next()
-        else { return (ByteView(), groupKey.view) }
-        guard let first = arguments.next() else {
-            return (groupCommand.isEmpty ? name : groupCommand.view, groupKey.view)
-        }
-        if name.equalsIgnoringCase("XGROUP") || name.equalsIgnoringCase("LMPOP")
-            || name.equalsIgnoringCase("ZMPOP"), let key = arguments.next()
-        {
-            return (name, key)
-        }
-        if name.equals("EVAL"), arguments.next() != nil, let key = arguments.next() {
-            return (name, key)
-        }
-        return (name, first)
-    }
-
-    /// The second argument of a command with two or more, nil if its bytes are gone.
-    public func secondArgument(of command: CommandInFlight) -> ByteView? {
-        guard let bytes = bytes(of: command), var arguments = RESPArguments(bytes),
-            arguments.next() != nil, arguments.next() != nil
-        else { return nil }
-        return arguments.next()
-    }
 
     /// Text of the error in the reply that `nextReply` returned, or of the first error of its record.
     public var errorText: ByteView { groupError.isEmpty ? scanner.lastError : groupError.view }

@@ -134,26 +134,41 @@ extension Core {
         let database = Int(reply.command.database)
         let command = name.command.printable(limit: 32)
         let reason = "the target refused \(command): \(error.printable(limit: 200))"
+        // An EXEC has none of its own.
         markForRepair(
             database: database, key: name.key, flow: flow.index, command: command, reason: reason)
-        if let other = target.secondArgument(of: reply.command) {
-            if Core.namesTwoKeys(name.command) {
-                markForRepair(
-                    database: database, key: other, flow: flow.index, command: command,
-                    reason: reason)
-            } else if name.command.equalsIgnoringCase("MOVE"), let other = other.parseInteger() {
-                markForRepair(
-                    database: Int(other), key: name.key, flow: flow.index, command: command,
-                    reason: reason)
-            }
+        target.forEachKey(of: reply.command) { database, key in
+            markForRepair(
+                database: database, key: key, flow: flow.index, command: command, reason: reason)
         }
         return true
     }
 
-    private static func namesTwoKeys(_ command: ByteView) -> Bool {
-        command.equalsIgnoringCase("RENAME") || command.equalsIgnoringCase("RENAMENX")
-            || command.equalsIgnoringCase("LMOVE") || command.equalsIgnoringCase("RPOPLPUSH")
-            || command.equalsIgnoringCase("SMOVE")
+    /// What was made of a key before its record was known to be refused is read again, too. Called
+    /// when a record is answered: what came before it in the pipeline has been.
+    func watchAnswered(_ command: CommandInFlight) {
+        var keys = 0
+        var keysOpen = 0
+        target.forEachKey(of: command) { database, key in
+            keys += 1
+            if repairs.isOpen(database: database, key: key) { keysOpen += 1 }
+        }
+        guard keysOpen > 0, keysOpen < keys else { return }
+        let name = target.name(of: command).command
+        guard !Core.replacesAll(name) else { return }
+        target.forEachKey(of: command) { database, key in
+            guard !repairs.isOpen(database: database, key: key) else { return }
+            markForRepair(
+                database: database, key: key, flow: Int(command.flow),
+                command: name.printable(limit: 32), reason: Core.madeOfOpen)
+        }
+    }
+
+    private static let madeOfOpen = "it was made of a key under repair"
+
+    private static func replacesAll(_ command: ByteView) -> Bool {
+        command.equalsIgnoringCase("DEL") || command.equalsIgnoringCase("UNLINK")
+            || command.equalsIgnoringCase("MSET")
     }
 
     /// Errors that say nothing of the record: writing another value would meet them as well.
@@ -225,26 +240,29 @@ extension Core {
 
     /// Tells the list of a record. What it does to a key under repair is of no matter, but what it
     /// makes of such a key for another one is: that one is read again, too. So it is while the value
-    /// of the former is unanswered: the target may refuse it.
+    /// of the former is unanswered: the target may refuse it; or while a pop of it may turn out to
+    /// have been more.
     func watchRepairs(_ record: JournalRecord, _ match: JournalRules.Match, _ flow: Flow) {
         var dependencies = 0
         journalWriter.forEachKey(of: record, match) { database, key, use in
             let touch = repairs.touch(
                 database: database, key: key, flow: flow.index, lsn: record.lsn,
                 now: nowMilliseconds)
-            if touch != .none, use != .replaced { dependencies += 1 }
+            guard use != .replaced else { return }
+            if touch != .none || pops.isWaiting(for: key, database: database) { dependencies += 1 }
         }
         guard dependencies > 0 else { return }
         journalWriter.forEachKey(of: record, match) { database, key, use in
             let touch = repairs.touch(
                 database: database, key: key, flow: flow.index, lsn: record.lsn,
                 now: nowMilliseconds)
-            let own = touch != .none && use != .replaced ? 1 : 0
+            let isDoubtful = touch != .none || pops.isWaiting(for: key, database: database)
+            let own = isDoubtful && use != .replaced ? 1 : 0
             guard use != .read, touch != .held, dependencies > own else { return }
             markForRepair(
                 database: database, key: key, flow: flow.index,
                 command: record.arguments.first?.printable(limit: 32) ?? "",
-                reason: "it was made of a key under repair")
+                reason: Core.madeOfOpen)
         }
     }
 

@@ -95,7 +95,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var control: ControlSession
     var flows: [Flow] = []
     var placement = ShardPlacement(flowCount: 1)
-    var pops = PopWatch()
+    var pops: PopWatch
     var groups: StreamGroups
     var held: HeldExpiries
 
@@ -153,6 +153,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         control = ControlSession(settings.controlSettings, now: 0)
         scratch = try RegionBuffer(capacity: 64 << 10)
         held = try HeldExpiries()
+        pops = try PopWatch()
         groups = try StreamGroups()
         repairs = try RepairList(valueBytesLimit: settings.valueBytesLimit)
         try reactor.add(socket)

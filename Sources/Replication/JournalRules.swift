@@ -64,6 +64,8 @@ enum JournalRule: UInt8, Equatable {
     case aggregateStore
     /// ZRANGESTORE: the same, without a key count.
     case rangeStore
+    /// ZREMRANGEBYLEX: done by a script, if all scores are equal.
+    case lexicalRange
     /// MOVE: recorded even if nothing moved, so exact only once both databases are complete.
     case move
     /// FLUSHALL, FLUSHDB: once, when all flows have reached it.
@@ -128,7 +130,7 @@ struct JournalRules {
                 "SETNX", "APPEND", "SETRANGE", "INCRBY", "DECRBY", "MSET", "SETBIT", "BITFIELD",
                 "PFADD", "LINSERT", "LSET", "LTRIM", "LREM", "LMOVE", "RPOPLPUSH", "SADD", "SREM",
                 "ZADD", "ZINCRBY", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE",
-                "ZREMRANGEBYLEX", "ZPOPMIN", "ZPOPMAX", "GEOADD", "HSET", "HMSET", "HDEL", "XDEL",
+                "ZPOPMIN", "ZPOPMAX", "GEOADD", "HSET", "HMSET", "HDEL", "XDEL",
                 "XACK",
             ]
         ),
@@ -163,6 +165,7 @@ struct JournalRules {
         (.geoStore, ["GEORADIUS"]),
         (.aggregateStore, ["ZUNIONSTORE", "ZINTERSTORE", "ZDIFFSTORE"]),
         (.rangeStore, ["ZRANGESTORE"]),
+        (.lexicalRange, ["ZREMRANGEBYLEX"]),
         (.move, ["MOVE"]),
         (.flushAll, ["FLUSHALL"]),
         (.flushDatabase, ["FLUSHDB"]),

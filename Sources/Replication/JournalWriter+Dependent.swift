@@ -2,7 +2,7 @@ internal import Bytes
 internal import RedisTarget
 internal import Wire
 
-/// Commands whose result depends on other keys.
+/// Commands whose result depends on other keys, or on how a server stores them.
 extension JournalWriter {
     mutating func dependent(
         _ record: JournalRecord, _ rule: JournalRule, _ context: RecordContext,
@@ -21,7 +21,55 @@ extension JournalWriter {
             guard record.argumentCount >= 5 else { return .repair(JournalWriter.cutPerShard) }
         }
         guard !context.isInSnapshot else { return .repair(JournalWriter.baselineMayBeMissing) }
+        if rule == .rangeStore, hasLexicalRange(record) {
+            return try lexicalRange(record, keys: 2, context, target)
+        }
         return try pass(record, context, target)
+    }
+
+    // ZRANGESTORE d s min max [BYSCORE | BYLEX] ...
+    private func hasLexicalRange(_ record: JournalRecord) -> Bool {
+        var arguments = record.arguments
+        for _ in 0..<5 { _ = arguments.next() }
+        while let option = arguments.next() {
+            if option.equalsIgnoringCase("BYLEX") { return true }
+        }
+        return false
+    }
+
+    /// What a lexical range takes is defined for equal scores only; with others it depends on the form
+    /// in which a server stores the set. ARGV[1] is the command, the rest follows its keys.
+    private static let lexicalRangeScript: StaticString = """
+        local function score(rank)
+            return redis.call('ZRANGE', KEYS[#KEYS], rank, rank, 'WITHSCORES')[2]
+        end
+        if score(0) ~= score(-1) then
+            return redis.error_reply('ERR a lexical range of unequal scores')
+        end
+        local command = {ARGV[1]}
+        for _, key in ipairs(KEYS) do command[#command + 1] = key end
+        for index = 2, #ARGV do command[#command + 1] = ARGV[index] end
+        return redis.call(unpack(command))
+        """
+
+    /// Refused by the target, and so repaired, if the scores differ.
+    func lexicalRange(
+        _ record: JournalRecord, keys: Int, _ context: RecordContext, _ target: TargetConnection
+    ) throws(DecodeError) -> RecordOutcome {
+        var arguments = record.arguments
+        guard let name = arguments.next(), let key = arguments.next() else {
+            return .repair("the key is missing")
+        }
+        let source = keys == 2 ? arguments.next() : nil
+        guard
+            try beginScript(
+                JournalWriter.lexicalRangeScript, key, reading: source,
+                arguments: 1 + arguments.remaining, record, context, target)
+        else { return .blocked }
+        target.argument(name)
+        while let argument = arguments.next() { target.argument(argument) }
+        end(.journal, record, context, target)
+        return .sent
     }
 
     private static let cutPerShard: StaticString =

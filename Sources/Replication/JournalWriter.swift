@@ -156,6 +156,8 @@ struct JournalWriter: ~Copyable {
                 record, match.rule, context, entries.version.knowsEntriesRead, target)
         case .multiPop, .sort, .geoStore, .aggregateStore, .rangeStore:
             return try dependent(record, match.rule, context, target)
+        case .lexicalRange:
+            return try lexicalRange(record, keys: 1, context, target)
         case .move:
             return try move(record, context, held, target)
         case .flushAll, .flushDatabase:

@@ -4,7 +4,7 @@ internal import Bytes
 /// removed (protocol.md 6.8). LMOVE and its relatives journal one pop and one push of one element, and
 /// nothing else, in a transaction of their own. Every other transaction with a pop is suspect. (One of
 /// an LMPOP and a push of one element cannot be told from LMOVE.)
-struct PopWatch {
+struct PopWatch: ~Copyable {
     /// A pop that may stand for more.
     struct Suspect {
         var database: Int
@@ -33,8 +33,18 @@ struct PopWatch {
 
     private var transactions: [UInt64: Transaction] = [:]
     private var records = [Records](repeating: Records(), count: capacity)
+    /// Keys of the pops that wait for their judgement, with how many there are of each.
+    private var keys: KeyTable<Int32>
+
+    init() throws(SystemError) {
+        keys = try KeyTable(slots: 1 << 6, slotsLimit: PopWatch.capacity << 1, filler: 0)
+    }
 
     var isWaiting: Bool { !transactions.isEmpty }
+
+    /// Whether a pop of the key waits for its judgement: the target may hold more of it than the
+    /// source.
+    func isWaiting(for key: ByteView, database: Int) -> Bool { keys.find(database, key) != nil }
 
     /// A record of a transaction (id not 0) that is no pop was read; `isPush` says that it pushes one
     /// element.
@@ -54,7 +64,8 @@ struct PopWatch {
         report: (Suspect) -> Void
     ) {
         let pop = Suspect(database: database, key: key.array(), flow: flow)
-        guard transactions.count < PopWatch.capacity else {
+        let others = keys.find(database, key).map { keys[$0] } ?? 0
+        guard transactions.count < PopWatch.capacity, keys.insert(database, key, others + 1) else {
             report(pop)
             return
         }
@@ -81,8 +92,17 @@ struct PopWatch {
             let isMove =
                 seen.transactionID == transactionID && transaction.pops.count == 1
                 && seen.pushes == 1 && seen.others == 0
-            if !isMove { transaction.pops.forEach(report) }
+            for pop in transaction.pops {
+                release(pop)
+                if !isMove { report(pop) }
+            }
         }
+    }
+
+    private mutating func release(_ pop: Suspect) {
+        guard let place = pop.key.withByteView({ keys.find(pop.database, $0) }) else { return }
+        keys[place] -= 1
+        if keys[place] == 0 { keys.remove(at: place) }
     }
 
     /// The place of a transaction, empty if it was another one's.

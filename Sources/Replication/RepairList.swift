@@ -144,6 +144,8 @@ struct RepairList: ~Copyable {
         return true
     }
 
+    func isOpen(database: Int, key: ByteView) -> Bool { table.find(database, key) != nil }
+
     /// A record of a key comes on a flow, with its LSN (0 inside the snapshot). Ghosts on another flow
     /// than the key's own do not count.
     mutating func touch(

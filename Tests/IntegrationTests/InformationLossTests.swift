@@ -13,6 +13,7 @@ import Testing
         let before: [String]
         let losing: [RandomTraffic.Step]
         var servesMemcached = false
+        var flowCount = 4
         /// Between `before` and `losing`, for an expiry to come.
         var waitMilliseconds = 0
 
@@ -27,6 +28,15 @@ import Testing
         Loss(
             name: "LMPOP of several elements", before: ["RPUSH l a b c d e"],
             losing: [command("LMPOP 1 l LEFT COUNT 3")]),
+        // On one shard these are recorded as they were given.
+        Loss(
+            name: "what is made of such a list at once", release: .v1_30,
+            before: ["RPUSH l c d e f a b"],
+            losing: [
+                command("LMPOP 1 l LEFT COUNT 3"), command("SORT l ALPHA STORE sorted"),
+                command("LMOVE l other LEFT RIGHT"), command("LMOVE other third LEFT LEFT"),
+                command("RPUSH other z"), command("RENAME l renamed"),
+            ], flowCount: 1),
         Loss(
             name: "incr of a memcached client", before: ["SET n 5"],
             losing: [.memcached(["incr", "n", "7"].map { Array($0.utf8) })],
@@ -70,7 +80,7 @@ import Testing
 
     @Test(arguments: losses)
     func isRepaired(_ loss: Loss) throws {
-        var emulation = EmulationOptions(release: loss.release, flowCount: 4)
+        var emulation = EmulationOptions(release: loss.release, flowCount: loss.flowCount)
         emulation.memcachedPort = loss.servesMemcached ? 11_211 : 0
         let run = try RecordedRun(
             "replicate", source: .emulated(emulation),

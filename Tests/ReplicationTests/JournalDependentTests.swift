@@ -41,6 +41,36 @@ import Testing
         #expect(sorted == ["3", "2", "1"])
     }
 
+    /// With unequal scores the range depends on the form of the set: refused, so that it is repaired.
+    @Test func lexicalRangesOnARealServer() throws {
+        let bench = try WriterBench()
+        for key in ["equal", "unequal", "missing"] {
+            #expect(try bench.write("ZRANGESTORE", "d:\(key)", key, "[b", "+", "ByLex") == .sent)
+            #expect(try bench.write("ZREMRANGEBYLEX", key, "-", "(c") == .sent)
+        }
+        let server = try RedisServer()
+        let client = try server.client()
+        try client.call("ZADD", "equal", "1", "a", "1", "b", "1", "c")
+        try client.call("ZADD", "unequal", "1", "a", "1", "b", "2", "c")
+        try client.call("ZADD", "d:missing", "1", "a")
+        var refused: [Bool] = []
+        for command in try bench.rawCommands() {
+            if case .error = try client.command(command) {
+                refused.append(true)
+            } else {
+                refused.append(false)
+            }
+        }
+        #expect(refused == [false, false, true, true, false, false])
+        func members(_ key: String) throws -> [String]? {
+            try client.call("ZRANGE", key, "0", "-1").elements?.compactMap(\.text)
+        }
+        #expect(try members("d:equal") == ["b", "c"])
+        #expect(try members("equal") == ["c"])
+        #expect(try members("unequal") == ["a", "b", "c"])
+        #expect(try members("d:missing") == [])
+    }
+
     /// Other shards' keys are not in step with this one, and a set's own order is the source's.
     @Test func sortByOtherKeysIsRepaired() throws {
         for record in [

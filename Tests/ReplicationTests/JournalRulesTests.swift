@@ -17,7 +17,7 @@ import Testing
         .pass: [
             "SETNX", "APPEND", "SETRANGE", "INCRBY", "DECRBY", "MSET", "SETBIT", "BITFIELD",
             "PFADD", "LINSERT", "LSET", "LTRIM", "LREM", "LMOVE", "RPOPLPUSH", "SADD", "SREM",
-            "ZADD", "ZINCRBY", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE", "ZREMRANGEBYLEX",
+            "ZADD", "ZINCRBY", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE",
             "ZPOPMIN", "ZPOPMAX", "GEOADD", "HSET", "HMSET", "HDEL", "XDEL", "XACK",
         ],
         .increment: ["INCR", "DECR"],
@@ -50,7 +50,7 @@ import Testing
         .multiPop: ["LMPOP", "ZMPOP"],
         .sort: ["SORT"],
         .aggregateStore: ["ZUNIONSTORE", "ZINTERSTORE", "ZDIFFSTORE"],
-        .rangeStore: ["ZRANGESTORE"],
+        .rangeStore: ["ZRANGESTORE"], .lexicalRange: ["ZREMRANGEBYLEX"],
         .flushAll: ["FLUSHALL"],
         .flushDatabase: ["FLUSHDB"],
         .flushSlots: ["DFLYCLUSTER"],

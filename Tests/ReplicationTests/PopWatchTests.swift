@@ -23,8 +23,8 @@ import Testing
         }
     }
 
-    @Test func aMoveIsNoLoss() {
-        var watch = PopWatch()
+    @Test func aMoveIsNoLoss() throws {
+        var watch = try PopWatch()
         let reports = Reports()
         // On one flow the pop comes first, between two either may.
         pop(&watch, 5, "src", reports)
@@ -36,8 +36,8 @@ import Testing
         #expect(reports.keys == [])
     }
 
-    @Test func aPopAloneIsReportedInTime() {
-        var watch = PopWatch()
+    @Test func aPopAloneIsReportedInTime() throws {
+        var watch = try PopWatch()
         let reports = Reports()
         pop(&watch, 5, "list", now: 1000, reports)
         pop(&watch, 6, "later", now: 2500, reports)
@@ -50,8 +50,8 @@ import Testing
         #expect(reports.keys == ["2 list", "2 later"])
     }
 
-    @Test func otherTransactionsExplainNothing() {
-        var watch = PopWatch()
+    @Test func otherTransactionsExplainNothing() throws {
+        var watch = try PopWatch()
         let reports = Reports()
         pop(&watch, 5, "list", reports)
         watch.passed(4, isPush: true)
@@ -61,8 +61,8 @@ import Testing
     }
 
     /// Within a larger transaction a push may be another command's.
-    @Test func morePopsPushesOrOthersExplainNothing() {
-        var watch = PopWatch()
+    @Test func morePopsPushesOrOthersExplainNothing() throws {
+        var watch = try PopWatch()
         let reports = Reports()
         pop(&watch, 5, "two pushes", reports)
         watch.passed(5, isPush: true)
@@ -78,8 +78,8 @@ import Testing
     }
 
     /// Flows are handled a turn at a time, so thousands of pops may come before their pushes, or after.
-    @Test func flowsMayBeATurnApart() {
-        var watch = PopWatch()
+    @Test func flowsMayBeATurnApart() throws {
+        var watch = try PopWatch()
         let reports = Reports()
         for index in 1...20_000 { pop(&watch, UInt64(index), "src", reports) }
         for index in 1...20_000 { watch.passed(UInt64(index), isPush: true) }
@@ -89,9 +89,30 @@ import Testing
         #expect(reports.keys == [])
     }
 
+    /// Until it is judged, what is made of the list may lack something, or have too much.
+    @Test func theKeyIsInDoubtUntilItIsJudged() throws {
+        var watch = try PopWatch()
+        let reports = Reports()
+        func isInDoubt(_ watch: borrowing PopWatch, _ key: String, _ database: Int = 2) -> Bool {
+            Array(key.utf8).withByteView { watch.isWaiting(for: $0, database: database) }
+        }
+        pop(&watch, 5, "list", now: 1000, reports)
+        pop(&watch, 6, "list", now: 2000, reports)
+        let doubts = [isInDoubt(watch, "list"), isInDoubt(watch, "list", 1), isInDoubt(watch, "x")]
+        #expect(doubts == [true, false, false])
+        watch.tick(3001, report: reports.add)
+        let oneIsLeft = isInDoubt(watch, "list")
+        #expect(oneIsLeft)
+        watch.passed(6, isPush: true)
+        watch.tick(4001, report: reports.add)
+        let noneIsLeft = !isInDoubt(watch, "list")
+        #expect(noneIsLeft)
+        #expect(reports.keys == ["2 list"])
+    }
+
     /// However many wait, memory is bounded and none is forgotten.
-    @Test func manyAreAllReported() {
-        var watch = PopWatch()
+    @Test func manyAreAllReported() throws {
+        var watch = try PopWatch()
         let reports = Reports()
         for index in 1...300_000 {
             pop(&watch, UInt64((index + 1) / 2), "list:\(index)", now: Int64(index), reports)

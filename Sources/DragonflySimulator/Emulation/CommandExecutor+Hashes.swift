@@ -67,16 +67,23 @@ extension CommandExecutor {
         var words = [text("HSET"), call.key]
         let moment = keyspace.clock() / 1000 + seconds
         var expiries: [[UInt8]: Int64] = [:]
-        for (index, isPresent) in present.enumerated() where !(isPresent && isOnlyIfAbsent) {
+        // One field after another: given twice, it is there the second time.
+        var seen: Set<[UInt8]> = []
+        var created: Int64 = 0
+        for (index, wasPresent) in present.enumerated() {
+            let field = pairs[2 * index]
+            let isPresent = !seen.insert(field).inserted || wasPresent
+            created += isPresent ? 0 : 1
+            guard !(isPresent && isOnlyIfAbsent) else { continue }
             words += pairs[2 * index...2 * index + 1]
-            if !(isPresent && keepsExpiry) { expiries[pairs[2 * index]] = moment }
+            if !(isPresent && keepsExpiry) { expiries[field] = moment }
         }
         if words.count > 2 { _ = try keyspace.require(words, database: call.database) }
         keyspace.changeDetails(call.name) { details in
             details.elementExpiries.merge(expiries) { $1 }
         }
         recordSlices(&call)
-        return .integer(Int64(present.filter { !$0 }.count))
+        return .integer(created)
     }
 
     /// Recorded even if its condition failed.

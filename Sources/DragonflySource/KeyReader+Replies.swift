@@ -71,7 +71,7 @@ extension KeyReader {
             take(integer: value, question)
             endLeaf()
         case .simple(let text):
-            if question == .select { selectedDatabase = database }
+            if question == .select, text.equals("OK") { selectedDatabase = database }
             if question == .type { try begin(type: text) }
             endLeaf()
         case .error(let text):

@@ -55,6 +55,8 @@ public struct KeyReader: ~Copyable {
     /// -1 after a refused SELECT.
     var selectedDatabase = 0
     var stage = Stage.done
+    /// What comes once the database is selected.
+    private var firstStage = Stage.size
     var questions: [Question] = []
     /// Sources before v1.21 or so do not know PEXPIRETIME; then clock and time to live are asked.
     var knowsExpiryTime = true
@@ -112,8 +114,10 @@ public struct KeyReader: ~Copyable {
     }
 
     /// Begins to read a key of the source's shard `flow`. Only while `phase` is idle.
+    /// - Parameter neverInPieces: its elements may have an expiry, which only DUMP tells.
     public mutating func read(
-        database: Int, key name: ByteView, flow: Int, now: Int64, output: inout MirroredRing
+        database: Int, key name: ByteView, flow: Int, neverInPieces: Bool = false, now: Int64,
+        output: inout MirroredRing
     ) -> KeyReaderAction {
         precondition(phase == .idle, "one key at a time")
         phase = .reading
@@ -122,7 +126,8 @@ public struct KeyReader: ~Copyable {
         self.database = database
         self.flow = flow
         isLarge = false
-        stage = database == selectedDatabase ? .size : .select
+        firstStage = neverInPieces ? .whole : .size
+        stage = database == selectedDatabase ? firstStage : .select
         content.clear(keeping: 1 << 20)
         (valueStart, valueCount) = (0, 0)
         key.clear(keeping: 1 << 20)
@@ -200,6 +205,9 @@ public struct KeyReader: ~Copyable {
             phase = .idle
             return .ready
         }
+        if question == .select, selectedDatabase != database, reading.outcome == .missing {
+            return fail(.restart, "the source answered neither OK nor an error to SELECT")
+        }
         if case .refused = reading.outcome { return finish() }
         return proceed(&output)
     }
@@ -215,7 +223,7 @@ public struct KeyReader: ~Copyable {
         switch stage {
         case .select:
             commands = [.select]
-            stage = .size
+            stage = firstStage
         case .size:
             commands = [.size]
             stage = .whole

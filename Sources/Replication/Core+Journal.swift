@@ -99,7 +99,7 @@ extension Core {
         if match.rule == .flushAll || match.rule == .flushDatabase {
             return try flush(record, isInSnapshot: isInSnapshot, flow)
         }
-        if repairs.openCount > 0 || pops.isWaiting { watchRepairs(record, match, flow) }
+        if repairs.doubtfulCount > 0 || pops.isWaiting { watchRepairs(record, match, flow) }
         let context = RecordContext(
             flow: flow.index, nextLSN: isInSnapshot ? 0 : record.lsn + 1,
             isInSnapshot: isInSnapshot, unixMilliseconds: cp_unix_milliseconds())

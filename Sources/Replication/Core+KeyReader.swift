@@ -23,8 +23,10 @@ extension Core {
         let repair = repairs[index]
         let action = repair.key.withByteView { key in
             reader?.read(
-                database: repair.database, key: key, flow: repair.flow, now: nowMilliseconds,
-                output: &socket.output)
+                database: repair.database, key: key, flow: repair.flow,
+                neverInPieces: journalWriter.elementExpiries.contains(
+                    database: repair.database, key: key),
+                now: nowMilliseconds, output: &socket.output)
         }
         perform(action ?? .none)
         reactor.markDirty(socket)
@@ -66,7 +68,11 @@ extension Core {
                 ?? (socket.input.count, .none)
             socket.input.consume(consumed)
             perform(action)
-            if consumed > 0 { continue }
+            if consumed > 0 {
+                // A large value takes its time.
+                repairProgressAt = nowMilliseconds
+                continue
+            }
             guard socket.fill(limit: Core.readBytes) > 0 else { break }
         }
         if socket.reachedEnd, readerSocket === socket {

@@ -151,13 +151,13 @@ extension Core {
         var keysOpen = 0
         target.forEachKey(of: command) { database, key in
             keys += 1
-            if repairs.isOpen(database: database, key: key) { keysOpen += 1 }
+            if repairs.isDoubtful(database: database, key: key) { keysOpen += 1 }
         }
         guard keysOpen > 0, keysOpen < keys else { return }
         let name = target.name(of: command).command
         guard !Core.replacesAll(name) else { return }
         target.forEachKey(of: command) { database, key in
-            guard !repairs.isOpen(database: database, key: key) else { return }
+            guard !repairs.isDoubtful(database: database, key: key) else { return }
             markForRepair(
                 database: database, key: key, flow: Int(command.flow),
                 command: name.printable(limit: 32), reason: Core.madeOfOpen)
@@ -198,16 +198,16 @@ extension Core {
         // The entry stays open in the log: the next reader of it should know.
         if writingRepair == index { writingRepair = nil }
         if readingRepair == index { readingRepair = nil }
-        repairs.close(index, isRepaired: false)
+        repairs.abandon(index)
     }
 
-    private func closeRepair(_ index: Int) {
+    private func closeRepair(_ index: Int, isRepaired: Bool = true) {
         let repair = repairs[index]
         log { (log) throws(SystemError) in
             try log.closed(database: repair.database, key: repair.key)
         }
-        repairs.close(index, isRepaired: true)
-        repairedAt = nowMilliseconds
+        repairs.close(index, isRepaired: isRepaired)
+        repairProgressAt = nowMilliseconds
     }
 
     private func log(_ body: (inout RepairLog) throws(SystemError) -> Void) {
@@ -320,7 +320,7 @@ extension Core {
                         kind: .skipped, database: repair.database,
                         key: repair.key.withByteView { $0.printable() },
                         command: value.type.family.name, reason: "the target has no such type"))
-                closeRepair(index)
+                closeRepair(index, isRepaired: false)
             }
         } catch {
             if entries?.buildingFlow == flow.index {
@@ -388,7 +388,7 @@ extension Core {
         // What is half written is ended first; a target that does not answer is noticed.
         if writingRepair != nil { return false }
         if repairs.openCount == 0 { return true }
-        let patience = max(repairedAt, finishingSince) + Core.repairPatienceMilliseconds
+        let patience = max(repairProgressAt, finishingSince) + Core.repairPatienceMilliseconds
         return nowMilliseconds >= min(patience, finishingSince + Core.repairLimitMilliseconds)
     }
 

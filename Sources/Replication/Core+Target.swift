@@ -142,7 +142,7 @@ extension Core {
             }
         } else {
             flow.progress.journal.applied += 1
-            if repairs.openCount > 0, isOwn { watchAnswered(reply.command) }
+            if repairs.doubtfulCount > 0, isOwn { watchAnswered(reply.command) }
         }
         if reply.command.kind == .script && !reply.reply.hasError { totals.scriptsLoaded += 1 }
     }

@@ -110,8 +110,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var readerFailures = 0
     var readerNotBefore: Int64 = 0
     var readerDeadline = Int64.max
-    /// When the last key was repaired, and when an orderly end was wanted, milliseconds.
-    var repairedAt: Int64 = 0
+    /// When repairs last moved on, and when an orderly end was wanted, milliseconds.
+    var repairProgressAt: Int64 = 0
     var finishingSince: Int64 = 0
 
     /// Up to where in `held` the true expiries were set, at the end.

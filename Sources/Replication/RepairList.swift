@@ -31,6 +31,9 @@ struct Repair {
         case writing
         /// Off the list, but still in the queue.
         case closed
+        /// It could not be read or written: the target's value is in doubt, and so is what is made
+        /// of it.
+        case abandoned
     }
 
     let database: Int
@@ -39,6 +42,8 @@ struct Repair {
     let command: String
     let reason: String
     var state = State.waiting
+    /// In the queue, in whatever state it has come to since.
+    var isQueued = false
     /// Readings that were of no use.
     var attempts = 0
     /// Not read again before this time, monotonic milliseconds.
@@ -92,6 +97,7 @@ struct RepairList: ~Copyable {
     private var holding: [(index: Int, flow: Int, after: UInt64)] = []
     private var spareValues: [ReadValue] = []
     private var valuesOut = 0
+    private var abandonedCount = 0
     /// Bytes of all values that were read and not given back.
     private var valueBytes = 0
     private let valueBytesLimit: Int
@@ -105,7 +111,9 @@ struct RepairList: ~Copyable {
     }
 
     /// Keys under repair.
-    var openCount: Int { table.count }
+    var openCount: Int { table.count - abandonedCount }
+    /// Keys under repair, and those that were given up.
+    var doubtfulCount: Int { table.count }
 
     subscript(index: Int) -> Repair {
         get {
@@ -117,7 +125,9 @@ struct RepairList: ~Copyable {
 
     /// Open repairs.
     var indices: [Int] {
-        repairs.indices.filter { repairs[$0] != nil && repairs[$0]?.state != .closed }
+        repairs.indices.filter { index in
+            repairs[index].map { $0.state != .closed && $0.state != .abandoned } ?? false
+        }
     }
 
     // MARK: Marks and records
@@ -129,7 +139,13 @@ struct RepairList: ~Copyable {
         if let place = table.find(database, key) {
             let index = Int(table[place])
             if self[index].state == .writing { self[index].isMarkedAgain = true }
-            return false
+            guard self[index].state == .abandoned else { return false }
+            abandonedCount -= 1
+            self[index].state = .waiting
+            self[index].attempts = 0
+            self[index].notBefore = 0
+            enqueue(index)
+            return true
         }
         guard openCount < RepairList.keysLimit else { return nil }
         let index = free.popLast() ?? repairs.count
@@ -144,7 +160,8 @@ struct RepairList: ~Copyable {
         return true
     }
 
-    func isOpen(database: Int, key: ByteView) -> Bool { table.find(database, key) != nil }
+    /// Whether the key is under repair, or was given up.
+    func isDoubtful(database: Int, key: ByteView) -> Bool { table.find(database, key) != nil }
 
     /// A record of a key comes on a flow, with its LSN (0 inside the snapshot). Ghosts on another flow
     /// than the key's own do not count.
@@ -167,6 +184,8 @@ struct RepairList: ~Copyable {
         switch self[index].state {
         case .closed:
             return .none
+        case .abandoned:
+            return .held
         case .writing:
             return .pipelined
         case .waiting, .reading:
@@ -179,20 +198,31 @@ struct RepairList: ~Copyable {
     }
 
     private mutating func enqueue(_ index: Int) {
+        guard !self[index].isQueued else { return }
         if queue.isFull {
             for _ in 0..<queue.count {
-                let other = Int(queue.popFirst())
-                if !removeIfClosed(other) { queue.push(Int32(other)) }
+                let other = dequeue()
+                if self[other].state == .waiting { push(other) } else { removeIfClosed(other) }
             }
         }
+        push(index)
+    }
+
+    private mutating func push(_ index: Int) {
+        self[index].isQueued = true
         queue.push(Int32(index))
     }
 
-    private mutating func removeIfClosed(_ index: Int) -> Bool {
-        guard self[index].state == .closed else { return false }
+    private mutating func dequeue() -> Int {
+        let index = Int(queue.popFirst())
+        self[index].isQueued = false
+        return index
+    }
+
+    private mutating func removeIfClosed(_ index: Int) {
+        guard self[index].state == .closed else { return }
         repairs[index] = nil
         free.append(index)
-        return true
     }
 
     // MARK: Reading
@@ -201,10 +231,13 @@ struct RepairList: ~Copyable {
     mutating func nextToRead(now: Int64) -> Int? {
         guard valuesOut < RepairList.valuesLimit, valueBytes <= valueBytesLimit else { return nil }
         for _ in 0..<queue.count {
-            let index = Int(queue.popFirst())
-            if removeIfClosed(index) { continue }
+            let index = dequeue()
+            guard self[index].state == .waiting else {
+                removeIfClosed(index)
+                continue
+            }
             if self[index].notBefore > now {
-                queue.push(Int32(index))
+                push(index)
             } else {
                 self[index].state = .reading
                 valuesOut += 1
@@ -280,18 +313,27 @@ struct RepairList: ~Copyable {
 
     /// Takes a key off the list.
     mutating func close(_ index: Int, isRepaired: Bool) {
-        giveBackValue(index)
-        stopHolding(index)
+        finish(index)
         if isRepaired { repaired += 1 }
         let repair = self[index]
         repair.key.withByteView { name in
             if let place = table.find(repair.database, name) { table.remove(at: place) }
         }
-        if repair.state == .waiting {
-            self[index].state = .closed
-        } else {
-            repairs[index] = nil
-            free.append(index)
-        }
+        self[index].state = .closed
+        if !repair.isQueued { removeIfClosed(index) }
+    }
+
+    /// Gives a key up, but remembers that its value is in doubt (while there is room for that).
+    mutating func abandon(_ index: Int) {
+        guard abandonedCount < RepairList.keysLimit else { return close(index, isRepaired: false) }
+        finish(index)
+        self[index].state = .abandoned
+        abandonedCount += 1
+    }
+
+    private mutating func finish(_ index: Int) {
+        giveBackValue(index)
+        stopHolding(index)
+        self[index].isMarkedAgain = false
     }
 }

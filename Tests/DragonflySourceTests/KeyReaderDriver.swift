@@ -83,15 +83,22 @@ final class KeyReaderDriver {
     }
 
     /// Reads a key; the action that ends it.
-    func action(_ key: [UInt8], database: Int = 0, flow: Int = 0) throws -> KeyReaderAction {
+    func action(
+        _ key: [UInt8], database: Int = 0, flow: Int = 0, neverInPieces: Bool = false
+    ) throws -> KeyReaderAction {
         let action = key.withByteView {
-            reader.read(database: database, key: $0, flow: flow, now: now, output: &output)
+            reader.read(
+                database: database, key: $0, flow: flow, neverInPieces: neverInPieces, now: now,
+                output: &output)
         }
         return action == .none ? try run() : action
     }
 
-    func read(_ key: [UInt8], database: Int = 0, flow: Int = 0) throws -> KeyReading {
-        let action = try action(key, database: database, flow: flow)
+    func read(
+        _ key: [UInt8], database: Int = 0, flow: Int = 0, neverInPieces: Bool = false
+    ) throws -> KeyReading {
+        let action = try action(
+            key, database: database, flow: flow, neverInPieces: neverInPieces)
         guard case .finished(let reading) = action else {
             throw TestSupportError("reading ended with \(action)")
         }
@@ -100,8 +107,11 @@ final class KeyReaderDriver {
         return reading
     }
 
-    func read(_ key: String, database: Int = 0, flow: Int = 0) throws -> KeyReading {
-        try read(Array(key.utf8), database: database, flow: flow)
+    func read(
+        _ key: String, database: Int = 0, flow: Int = 0, neverInPieces: Bool = false
+    ) throws -> KeyReading {
+        try read(
+            Array(key.utf8), database: database, flow: flow, neverInPieces: neverInPieces)
     }
 
     /// Bytes that come of themselves.

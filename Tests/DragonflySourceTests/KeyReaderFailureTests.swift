@@ -39,6 +39,16 @@ import Testing
         }
     }
 
+    /// In another database it would be another key.
+    @Test func anyOtherAnswerToSelectEndsTheReader() throws {
+        for answer in [":1\r\n", "$2\r\nOK\r\n", "$-1\r\n", "+QUEUED\r\n", "*0\r\n"] {
+            let driver = try KeyReaderDriver(nil, Self.settings)
+            driver.answer = { words in words[0] == "SELECT" ? answer : nil }
+            let action = try driver.action(Array("key".utf8), database: 3)
+            _ = expectFailed(action, "SELECT")
+        }
+    }
+
     @Test func withoutPermissionItIsRefused() throws {
         let server = try RedisServer()
         let admin = try server.client()

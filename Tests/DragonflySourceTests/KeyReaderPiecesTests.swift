@@ -112,6 +112,14 @@ import Testing
         #expect(try driver.read("small").isInPieces == false)
         #expect(try driver.read("large").isInPieces)
         #expect(try driver.read("small").isInPieces == false)
+        // HSCAN and SSCAN do not tell when elements expire.
+        for database in [0, 1] {
+            driver.forgetCommands()
+            let reading = try driver.read("large", database: database, neverInPieces: true)
+            #expect(!reading.isInPieces)
+            #expect(reading.outcome == (database == 0 ? .value(typeCode: 0) : .missing))
+            #expect(!driver.names.contains("MEMORY USAGE"))
+        }
     }
 
     // MARK: Changes meanwhile

@@ -103,6 +103,7 @@ import Testing
                     reading.index, before: reading.before, after: reading.after, value: value,
                     now: now)
             } else if reading == nil, let index = list.nextToRead(now: now) {
+                guard random(8) > 0 else { return abandon(index) }
                 let key = Int(list[index].key[0])
                 let flow = list[index].flow
                 // The source goes on between each look and the value.
@@ -112,6 +113,17 @@ import Testing
                 for _ in 0..<random(3) { change() }
                 reading = (index, before, next[flow], value)
             }
+        }
+
+        /// Given up, and named by another record later.
+        private func abandon(_ index: Int) {
+            let (key, flow) = (list[index].key, list[index].flow)
+            list.abandon(index)
+            let isDoubtful = key.withByteView { list.isDoubtful(database: 0, key: $0) }
+            let isNew = key.withByteView {
+                list.mark(database: 0, key: $0, flow: flow, command: "", reason: "")
+            }
+            #expect(isDoubtful && isNew == true)
         }
 
         func writeDue(_ flow: Int) {
@@ -132,6 +144,7 @@ import Testing
         func settle() {
             guard !writing.isEmpty else { return }
             let (index, refuses) = writing.removeFirst()
+            guard !refuses || random(3) > 0 else { return abandon(index) }
             if refuses || list[index].isMarkedAgain {
                 list[index].isMarkedAgain = false
                 list.retry(index, now: now)

@@ -42,6 +42,11 @@ import Testing
         func due(flow: Int, next: UInt64) -> Int? { list.due(flow: flow, next: next) }
         func retry(_ index: Int, now: Int64) { list.retry(index, now: now) }
         func isWritten(_ index: Int) { list.isWritten(index) }
+        func abandon(_ index: Int) { list.abandon(index) }
+        var doubtfulCount: Int { list.doubtfulCount }
+        func isDoubtful(_ name: String) -> Bool {
+            Array(name.utf8).withByteView { list.isDoubtful(database: 0, key: $0) }
+        }
         func close(_ index: Int, isRepaired: Bool) { list.close(index, isRepaired: isRepaired) }
 
         /// A value of so many bytes was read.
@@ -56,6 +61,38 @@ import Testing
             (value.start, value.count) = (0, bytes)
             return list.wasRead(index, before: before, after: after, value: value, now: now)
         }
+    }
+
+    /// What was given up stays in doubt, and with it what is made of it, until it is read after all.
+    @Test func anAbandonedKeyStaysInDoubt() throws {
+        let list = try Bench()
+        #expect(list.mark("waiting") == true && list.mark("read") == true)
+        list.abandon(0)
+        #expect(list.openCount == 1 && list.doubtfulCount == 2)
+        #expect(list.touch("waiting", 5) == .held && list.isDoubtful("waiting"))
+        // It is not read, though it was in the queue.
+        let index = try #require(list.nextToRead(now: 0))
+        #expect(list[index].key == Array("read".utf8))
+        #expect(list.nextToRead(now: 0) == nil)
+        #expect(try list.read(index, 10, 12))
+        list.isWritten(index)
+        list.abandon(index)
+        #expect(list.openCount == 0 && list.doubtfulCount == 2 && list.indices == [])
+        #expect(list.due(flow: 0, next: 99) == nil)
+        // Marked once more it is read once, whether it was still in the queue or not.
+        #expect(list.mark("waiting") == true && list.mark("read") == true)
+        #expect(list.openCount == 2 && list.indices.count == 2)
+        list.abandon(0)
+        #expect(list.mark("waiting") == true)
+        var keys: [[UInt8]] = []
+        while let next = list.nextToRead(now: 0) {
+            keys.append(list[next].key)
+            #expect(try list.read(next, 20, 20))
+            list.isWritten(next)
+            list.close(next, isRepaired: true)
+        }
+        #expect(Set(keys) == [Array("waiting".utf8), Array("read".utf8)] && keys.count == 2)
+        #expect(list.doubtfulCount == 0 && list.repaired == 2 && !list.isDoubtful("read"))
     }
 
     // MARK: The way of a key

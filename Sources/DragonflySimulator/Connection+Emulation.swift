@@ -23,6 +23,8 @@ extension Connection {
         case "WATCH", "UNWATCH": return .ok
         case "SELECT": return select(words)
         case "WAIT": return wait(words, by: content)
+        case "DUMP":
+            if let refusal = busyReply() { return refusal }
         default: break
         }
         if transaction != nil {
@@ -31,6 +33,16 @@ extension Connection {
         }
         return reply { () throws(EmulationError) in
             .passed(try content.execute(words, database: database))
+        }
+    }
+
+    private func busyReply() -> Reply? {
+        master.state.update { state in
+            guard state.busyReads < master.options.busyReads else { return nil }
+            state.busyReads += 1
+            return state.busyReads % 2 == 1
+                ? .error("LOADING Dragonfly is loading the dataset in memory")
+                : .error("BUSY Redis is busy running a script")
         }
     }
 

@@ -78,6 +78,8 @@ struct MasterState: Sendable {
     var broken: Set<Int> = []
     /// How many DFLY commands were refused with LOADING.
     var loadingReplies = 0
+    /// How many DUMPs were refused with LOADING or BUSY.
+    var busyReads = 0
     /// Faults that have happened.
     var faults: [Fault] = []
     /// Replaces `SimulatorOptions.pacing` by flow.

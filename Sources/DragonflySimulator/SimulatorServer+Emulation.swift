@@ -60,6 +60,15 @@ extension SimulatorServer {
         SimulatorReply(try emulatedContent.execute(transaction: commands, database: database))
     }
 
+    /// Puts a record into a flow's journal that no command of this master makes; the data stay.
+    public func journal(
+        _ record: String, onFlow flow: Int, database: Int = 0
+    ) throws(EmulationError) {
+        try emulatedContent.append(
+            record: record.split(separator: " ").map { Array($0.utf8) }, database: database,
+            flow: flow)
+    }
+
     /// Deletes up to `limit` expired keys and journals it, as Dragonfly's background task does.
     public func expire(limit: Int) throws(EmulationError) {
         try emulatedContent.expire(limit: limit)

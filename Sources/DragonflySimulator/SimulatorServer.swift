@@ -28,6 +28,8 @@ public struct SimulatorOptions: Sendable {
     public var users: [SimulatorUser] = []
     /// How many DFLY commands are answered LOADING before the first one is executed.
     public var loadingReplies = 0
+    /// How many DUMPs are answered in turns LOADING and BUSY before the first one is executed.
+    public var busyReads = 0
     /// Room for unsent bytes of a flow in the kernel; nil leaves it to the system.
     public var sendBufferBytes: Int?
     /// How long the master takes to read one ACK.

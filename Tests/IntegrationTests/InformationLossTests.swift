@@ -140,4 +140,44 @@ import Testing
         }
         #expect(report.keysRepaired == 2 && run.complaints == [])
     }
+
+    /// A source that cannot answer now is asked again.
+    @Test func aBusySourceIsAskedAgain() throws {
+        let run = try RecordedRun(
+            "replicate", source: .emulated(EmulationOptions(flowCount: 2)), busyReads: 7,
+            beforeStart: { source in try source.execute("RPUSH l a b c d e") })
+        try run.waitUntilAcknowledgedFirst()
+        try run.source.execute("LMPOP 1 l LEFT COUNT 3")
+        try run.waitUntilAcknowledged()
+        run.interrupt()
+        let outcome = try run.waitForEnd()
+        let report = try run.report()
+        #expect(report.keysRepaired == 1 && report.findings == [], "\(outcome)")
+        #expect(outcome.exitCode == 143, "\(outcome)")
+        let client = try run.target.client()
+        #expect(try client.call("LRANGE", "l", "0", "-1").elements?.map(\.text) == ["d", "e"])
+        #expect(run.complaints == [])
+    }
+
+    /// The LSNs of a flow say nothing of a key that another shard owns: such a key is named.
+    @Test func aRecordOnAnotherFlowThanItsKeysIsNamed() throws {
+        let run = try RecordedRun(
+            "replicate", source: .emulated(EmulationOptions(flowCount: 4)),
+            beforeStart: { source in
+                for index in 0..<100 { try source.execute("SET key:\(index) v") }
+            })
+        try run.waitUntilAcknowledgedFirst()
+        // On one of them it is at home.
+        for flow in 0..<4 { try run.source.journal("CL.THROTTLE key:7 1 1 1", onFlow: flow) }
+        try run.waitUntilAcknowledged()
+        run.interrupt()
+        let outcome = try run.waitForEnd()
+        let report = try run.report()
+        #expect(report.repairKeys == [StateKey(0, "key:7")], "\(outcome)")
+        #expect(report.findings.allSatisfy { $0.reason.contains("its shard is not") })
+        #expect(report.keysRepaired == 1 && report.journal.repaired == 4, "\(outcome)")
+        #expect(outcome.exitCode == 1, "\(outcome)")
+        #expect(try run.target.client().call("DBSIZE") == .integer(100))
+        #expect(run.complaints == [])
+    }
 }

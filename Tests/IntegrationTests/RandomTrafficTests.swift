@@ -57,6 +57,8 @@ struct TrafficRun {
     private var traffic: RandomTraffic
     private var random: SeededGenerator
     private let mayFlush: Bool
+    private let stallsFlows: Bool
+    private var looker: RespClient
 
     /// Chooses everything from the seed, fills the source in part, and starts df2redis.
     init(seed: UInt64, records: Int) throws {
@@ -82,10 +84,11 @@ struct TrafficRun {
         // By commands alone, pending entries of deleted messages cannot be made.
         let method = [WriteMethod.automatic, .restore].randomElement(using: &random) ?? .automatic
         mayFlush = seed % 3 == 0
+        stallsFlows = seed % 4 < 2
         title =
             "seed \(seed), release \(release.rawValue), \(emulation.flowCount) flows, "
             + "\(emulation.stream.compression), chunks of \(emulation.stream.chunkBytes), "
-            + "\(segmentation), \(method.rawValue)"
+            + "\(segmentation), \(method.rawValue)" + (stallsFlows ? ", flows stall" : "")
         self.emulation = emulation
         traffic = RandomTraffic(options)
         var first = traffic
@@ -98,6 +101,22 @@ struct TrafficRun {
                 for _ in 0..<before { try source.execute(first.next(at: TrafficRun.now())) }
             })
         traffic = first
+        looker = try RespClient(port: run.source.redisPort)
+    }
+
+    /// Now and then a source without memory deletes any key.
+    private mutating func evict() throws {
+        let database = Int.random(in: 0...2, using: &random)
+        try looker.call("SELECT", "\(database)")
+        guard case .bulk(let key) = try looker.call("RANDOMKEY") else { return }
+        try run.source.evict(key, database: database)
+    }
+
+    /// A flow's connection rests, in the full sync as well as after it.
+    private mutating func stall() {
+        let flow = Int.random(in: 0..<run.source.flowCount, using: &random)
+        run.source.perform(
+            .stall(milliseconds: Int.random(in: 20...300, using: &random)), onFlow: flow)
     }
 
     /// A key may expire between two commands that read it: then all is read again.
@@ -150,6 +169,8 @@ struct TrafficRun {
                 traffic.allowsFlushes =
                     mayFlush && flows.allSatisfy { run.source.lastAcknowledged(flow: $0) != nil }
                 try run.source.expire(limit: 10)
+                try evict()
+                if stallsFlows, Int.random(in: 0..<8, using: &random) == 0 { stall() }
             }
             let step = traffic.next(at: Self.now())
             let reply = try run.source.execute(step)

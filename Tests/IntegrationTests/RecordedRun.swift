@@ -13,18 +13,20 @@ final class RecordedRun {
     /// - Parameters:
     ///   - command: `migrate` or `replicate`.
     ///   - password: of the source's default user.
+    ///   - busyReads: how many readings of a key the source refuses first.
     ///   - targetArguments: further options of redis-server.
     ///   - beforeStart: what happens to the source before df2redis comes.
     init(
         _ command: String, source content: SimulatorSource,
         segmentation: Segmentation = .whole, pacing: Pacing = .unlimited, password: String? = nil,
-        arguments: [String] = [], targetArguments: [String] = [],
+        busyReads: Int = 0, arguments: [String] = [], targetArguments: [String] = [],
         beforeStart: (SimulatorServer) throws -> Void = { _ in }
     ) throws {
         var options = SimulatorOptions()
         options.segmentation = segmentation
         options.pacing = pacing
         options.password = password
+        options.busyReads = busyReads
         source = try SimulatorServer(source: content, options: options)
         try beforeStart(source)
         try source.start()

@@ -160,6 +160,15 @@ final class EmulatedContent: FlowContent {
         try run(isWrite: false) { master throws(EmulationError) in try master.evict(name) }
     }
 
+    /// Appends a record that no command made.
+    func append(
+        record words: [[UInt8]], database: Int, flow: Int
+    ) throws(EmulationError) {
+        _ = try run(isWrite: true) { master throws(EmulationError) in
+            try master.append(record: words, database: database, to: flow)
+        }
+    }
+
     /// Deletes up to `limit` expired keys, as Dragonfly does in the background.
     @discardableResult
     func expire(limit: Int) throws(EmulationError) -> TargetReply {

@@ -140,6 +140,15 @@ final class EmulatedMaster: @unchecked Sendable {
         return shards.map(\.backlog.nextLSN)
     }
 
+    /// Appends a record that no command made.
+    func append(
+        record words: [[UInt8]], database: Int, to shard: Int
+    ) throws(EmulationError) -> (TargetReply, [EmulatedFlow]) {
+        changing = []
+        let entry = JournalEntry(database: database, words: words)
+        return (.null, try journal(Execution(reply: .null, entries: [(shard, entry)])))
+    }
+
     /// A plain SET or DEL of one key.
     private static func omissibleKey(_ words: [[UInt8]], _ database: Int) -> KeyName? {
         guard let name = words.first.map({ String(decoding: $0, as: UTF8.self).uppercased() }),

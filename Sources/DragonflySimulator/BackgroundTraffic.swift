@@ -8,6 +8,8 @@ public struct BackgroundTraffic: Sendable {
     public var stepsBefore = 1000
     /// Steps per second from then on; 0 writes no more.
     public var stepsPerSecond = 1000
+    /// Steps from then on, nil without end.
+    public var stepsAfter: Int?
 
     public init(_ options: RandomTraffic.Options) {
         self.options = options
@@ -35,7 +37,7 @@ final class TrafficWriter: Sendable {
         let first = random
         try startThread(named: "sim-traffic") { [state] in
             do throws(EmulationError) {
-                try Self.write(first, traffic.stepsPerSecond, server, state)
+                try Self.write(first, traffic, server, state)
             } catch {
                 state.update { $0.failure = error }
             }
@@ -47,20 +49,27 @@ final class TrafficWriter: Sendable {
     func stop() throws(EmulationError) {
         state.update { $0.mustStop = true }
         _ = state.wait { $0.isDone ? true : nil }
+        try check()
+    }
+
+    /// Throws what has ended the thread, if anything went wrong.
+    func check() throws(EmulationError) {
         if let failure = state.read({ $0.failure }) { throw failure }
     }
 
     private static func now() -> Int64 { cp_unix_milliseconds() }
 
     private static func write(
-        _ first: RandomTraffic, _ stepsPerSecond: Int, _ server: SimulatorServer,
+        _ first: RandomTraffic, _ traffic: BackgroundTraffic, _ server: SimulatorServer,
         _ state: Monitor<State>
     ) throws(EmulationError) {
-        guard stepsPerSecond > 0 else { return }
+        guard traffic.stepsPerSecond > 0 else { return }
         var random = first
-        let interval = 1_000_000_000 / Int64(stepsPerSecond)
+        var remaining = traffic.stepsAfter ?? .max
+        let interval = 1_000_000_000 / Int64(traffic.stepsPerSecond)
         var due = cp_monotonic_nanoseconds()
-        while true {
+        while remaining > 0 {
+            remaining -= 1
             due += interval
             let mustStop: Bool? = state.wait(until: due) { $0.mustStop ? true : nil }
             if mustStop != nil { return }

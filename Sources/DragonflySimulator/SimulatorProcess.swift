@@ -18,15 +18,15 @@ public enum SimulatorProcess {
         guard signals >= 0 else { throw SystemError(result: signals) }
         let server = try SimulatorServer(source: source, options: options)
         let writer = try traffic.map { try TrafficWriter($0, on: server) }
+        defer { server.stop() }
         try server.start()
         writeLine("listening on 127.0.0.1:\(server.port)")
         while cp_wait_two(signals, -1, exitWhenLeft ? 20 : 1000) == 0 {
             if exitWhenLeft && server.waitUntilLeft(timeoutMilliseconds: 0) { break }
+            try writer?.check()
         }
         try writer?.stop()
-        let report = server.report()
-        server.stop()
-        writeLine(report)
+        writeLine(server.report())
         _ = cp_close(signals)
     }
 

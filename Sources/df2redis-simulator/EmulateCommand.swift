@@ -18,6 +18,8 @@ struct EmulateCommand: ParsableCommand {
     var seed: UInt64 = 1
     @Option(help: "Commands before listening.") var commandsBefore = 1000
     @Option(help: "Commands per second from then on; 0 for none.") var rate = 1000
+    @Option(help: "Commands from then on, after which no more are written.")
+    var commands: Int?
     @Option(help: "How the snapshot is compressed: none, lzf, zstd or lz4.")
     var compression = StreamOptions.Compression.lz4
     @Option(help: "Values above this size come in chunks; 0 for none.") var chunkBytes = 65536
@@ -34,7 +36,7 @@ struct EmulateCommand: ParsableCommand {
         }
         guard keys > 0 else { throw ValidationError("--keys must be at least 1") }
         let numbers = [commandsBefore, rate, chunkBytes, bucketPause, markerInterval]
-        guard numbers.allSatisfy({ $0 >= 0 }) else {
+        guard numbers.allSatisfy({ $0 >= 0 }), commands ?? 0 >= 0 else {
             throw ValidationError("counts, sizes and times must not be negative")
         }
     }
@@ -55,6 +57,7 @@ struct EmulateCommand: ParsableCommand {
         var traffic = BackgroundTraffic(options)
         traffic.stepsBefore = commandsBefore
         traffic.stepsPerSecond = rate
+        traffic.stepsAfter = commands
         try server.run(.emulated(emulation), traffic: traffic)
     }
 }

@@ -52,10 +52,15 @@ struct ServerOptions: ParsableArguments {
             try SimulatorProcess.run(
                 source: source, options: options, exitWhenLeft: exitWhenLeft, traffic: traffic)
         } catch let error as EmulationError {
-            throw ValidationError("the emulated master: \(error)")
+            throw Failure(description: "the emulated master: \(error)")
         } catch {
-            throw ValidationError("cannot serve on port \(port): \(error)")
+            throw Failure(description: "cannot serve on port \(port): \(error)")
         }
+    }
+
+    /// What ended the simulator: exit code 1, without the usage that a wrong option gets.
+    private struct Failure: Error, CustomStringConvertible {
+        let description: String
     }
 }
 

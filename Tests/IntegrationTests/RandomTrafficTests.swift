@@ -120,8 +120,8 @@ struct TrafficRun {
     }
 
     /// A key may expire between two commands that read it: then all is read again.
-    private static func state(ofPort port: UInt16) throws -> ServerState {
-        for _ in 0..<5 {
+    static func state(ofPort port: UInt16) throws -> ServerState {
+        for _ in 0..<20 {
             if let state = try? StateReader(RespClient(port: port)).read() {
                 return state.mapValues(withoutSignOfZero)
             }

@@ -116,6 +116,10 @@ import Testing
         #expect(try run.reply("CL.THROTTLE t 1 30 60") == "[0 2 0 -1 5]")
         #expect(try run.reply("CL.THROTTLE t 1 30 60") == "[1 2 0 3 5]")
         #expect(try run.reply("PTTL t") == "4000")
+        for value in ["9223372036854775807", "-9223372036854775808", "x"] {
+            try run.prepare("SET t \(value)")
+            #expect(try run.reply("CL.THROTTLE t 1 30 60").contains("ERR"))
+        }
     }
 
     @Test func groupReadsAreRecordedFrom137On() throws {

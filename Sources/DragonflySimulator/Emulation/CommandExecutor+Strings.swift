@@ -311,6 +311,11 @@ extension CommandExecutor {
         else { return .notInteger }
         let old = try keyspace.call([text("GET"), call.key], database: call.database)
         if old.isError { return old }
+        // Dragonfly computes in 64 bits and refuses what does not fit, or is no number.
+        let numbersFit = [burst, count, period, quantity].allSatisfy { $0.magnitude < 1 << 20 }
+        guard numbersFit,
+            old == .null || (old.bytes?.integer).map({ $0.magnitude < 1 << 52 }) == true
+        else { return .notInteger }
         let now = keyspace.clock()
         let interval = max(period * 1000 / count, 1)
         let room = interval * (burst + 1)

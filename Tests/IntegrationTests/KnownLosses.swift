@@ -19,9 +19,12 @@ struct KnownLosses {
         switch recording.name {
         case "catalogue":
             // SORT su … STORE so2 over two shards. LMPOP … COUNT 1 took what a longer one takes
-            // first, CL.THROTTLE has expired. A RESTORE has a relative expiry, and an HSETEX sets
-            // absent fields of a hash whose fields may expire unseen.
-            self.init(lost: keys("so2"), suspects: keys("su", "l", "th", "restored", "h"))
+            // first, and l2 and so were made of that list. CL.THROTTLE has expired. A RESTORE has a
+            // relative expiry, an HSETEX sets absent fields of a hash whose fields may expire
+            // unseen, and a ZREMRANGEBYLEX found unequal scores.
+            self.init(
+                lost: keys("so2"),
+                suspects: keys("su", "l", "l2", "so", "th", "restored", "h", "z"))
         case "v1.30-catalogue":
             // The sources and destinations of these lie on two shards: they were cut.
             // XREADGROUP of this release is not journaled: streams with groups are named.
@@ -40,11 +43,11 @@ struct KnownLosses {
                 suspectPrefixes: ["w:z:", "w:l:", "w:s:"])
         case "live", "partial-1", "partial-2", "types-chunked":
             // SORT … STORE over two shards, and LMPOP. The suspects were renamed with an expiry that
-            // has passed since.
+            // has passed since, or made of such a key.
             let suspects =
                 recording.name == "live"
-                ? keys("w:s:42", "w:s:56", "w:s:72", "w:s:100", "w:s:156")
-                : keys("w:s:7", "w:s:16", "w:s:81")
+                ? keys("w:s:42", "w:s:56", "w:s:72", "w:s:100", "w:s:156", "w:s:168")
+                : keys("w:s:7", "w:s:16", "w:s:81", "w:s:192")
             self.init(
                 suspects: suspects, lossyPrefixes: ["w:so:"], suspectPrefixes: ["w:l:"])
         default:

@@ -101,8 +101,9 @@ import Testing
         try withMaster(EmulationOptions(flowCount: 1)) { server in
             let replica = try EmulatedReplica(server)
             try replica.run()
-            try server.execute("SET a b PX 1")
+            // What is set first has expired when the other has.
             try server.execute("SET b c PX 1")
+            try server.execute("SET a b PX 1")
             let client = try RespClient(port: server.port)
             while try client.call("GET", "a") != .null {}
             #expect(try client.call("DFLY", "EXPIRE") == .simple("OK"))

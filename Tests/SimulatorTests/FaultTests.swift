@@ -85,6 +85,7 @@ import Testing
             // The flow goes on.
             try server.execute("SET a b")
             try replica.catchUp(server)
+            try replica.leave()
         }
     }
 

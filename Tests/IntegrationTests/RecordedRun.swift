@@ -14,12 +14,14 @@ final class RecordedRun {
     ///   - command: `migrate` or `replicate`.
     ///   - password: of the source's default user.
     ///   - busyReads: how many readings of a key the source refuses first.
+    ///   - server: the target's kind.
     ///   - targetArguments: further options of redis-server.
     ///   - beforeStart: what happens to the source before df2redis comes.
     init(
         _ command: String, source content: SimulatorSource,
         segmentation: Segmentation = .whole, pacing: Pacing = .unlimited, password: String? = nil,
-        busyReads: Int = 0, arguments: [String] = [], targetArguments: [String] = [],
+        busyReads: Int = 0, arguments: [String] = [], on server: TargetServer = .system,
+        targetArguments: [String] = [],
         beforeStart: (SimulatorServer) throws -> Void = { _ in }
     ) throws {
         var options = SimulatorOptions()
@@ -30,7 +32,7 @@ final class RecordedRun {
         source = try SimulatorServer(source: content, options: options)
         try beforeStart(source)
         try source.start()
-        target = try RedisServer(arguments: targetArguments)
+        target = try RedisServer(server, arguments: targetArguments)
         stateDirectory = try TemporaryDirectory()
         let login = password.map { ":\($0)@" } ?? ""
         program = try BuiltProgram.df2redis.start(
@@ -43,11 +45,11 @@ final class RecordedRun {
 
     convenience init(
         _ command: String, playing recording: TestSupport.Recording, method: WriteMethod,
-        segmentation: Segmentation
+        segmentation: Segmentation, on server: TargetServer = .system
     ) throws {
         try self.init(
             command, source: .recording(DragonflySimulator.Recording(folder: recording.path)),
-            segmentation: segmentation, arguments: ["--write-method", method.rawValue])
+            segmentation: segmentation, arguments: ["--write-method", method.rawValue], on: server)
     }
 
     deinit {

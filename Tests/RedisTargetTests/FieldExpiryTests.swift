@@ -25,13 +25,15 @@ import Wire
     }
 
     @Test(
-        .enabled(if: RedisServer.newExecutable != nil, "\(RedisServer.newExecutableHint)"),
-        arguments: [(1 << 20, 1 << 12), (1 << 12, 8)])
-    func fieldsExpireWhenTheyShould(_ ringBytes: Int, _ commandsInFlight: Int) throws {
-        let target = try RedisServer(executable: RedisServer.newExecutable)
+        arguments: TargetServer.withFieldExpiry, [(1 << 20, 1 << 12), (1 << 12, 8)])
+    func fieldsExpireWhenTheyShould(
+        _ server: TargetServer, _ room: (ringBytes: Int, commandsInFlight: Int)
+    ) throws {
+        let target = try RedisServer(server)
         let run = try EntryRun(
-            target, .automatic, ringBytes: ringBytes, version: TargetVersion(major: 7, minor: 4),
-            commandsInFlight: commandsInFlight, unixMilliseconds: (Self.base + 10) * 1000)
+            target, .automatic, ringBytes: room.ringBytes,
+            version: TargetVersion(major: 7, minor: 4), commandsInFlight: room.commandsInFlight,
+            unixMilliseconds: (Self.base + 10) * 1000)
         try run.write([
             StoredEntry(.hashWithExpiry, "h", hash(fields: 2000)),
             StoredEntry(.hashWithExpiry, "small", hash(fields: 4)),

@@ -61,9 +61,9 @@ import Wire
         #expect(bench.memberExpiriesDropped == 0)
     }
 
-    @Test(.enabled(if: RedisServer.newExecutable != nil, "\(RedisServer.newExecutableHint)"))
-    func aRealServerTakesThem() throws {
-        let server = try RedisServer(executable: RedisServer.newExecutable)
+    @Test(arguments: TargetServer.withFieldExpiry)
+    func aRealServerTakesThem(_ kind: TargetServer) throws {
+        let server = try RedisServer(kind)
         let client = try server.client()
         let bench = try bench()
         let time = try client.call("TIME").elements?.first?.text.flatMap { Int64($0) }

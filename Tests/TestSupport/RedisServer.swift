@@ -11,11 +11,10 @@ public final class RedisServer: @unchecked Sendable {
     /// Starts redis-server and waits until it answers.
     /// - Parameters:
     ///   - arguments: further options, e.g. `["--maxmemory", "1mb"]`.
-    ///   - executable: path of another redis-server than the system's.
+    ///   - server: which one.
     /// - Throws: `TestSupportError` with the server's log if it does not come up.
-    public init(arguments: [String] = [], executable: String? = nil) throws {
-        let executable =
-            try executable ?? systemProgram("redis-server", package: "redis-server")
+    public init(_ server: TargetServer = .system, arguments: [String] = []) throws {
+        let executable = try server.path()
         let directory = try TemporaryDirectory(prefix: "df2redis-redis")
         self.directory = directory
         // Between choosing a port and redis-server binding it somebody else may take it.
@@ -33,12 +32,6 @@ public final class RedisServer: @unchecked Sendable {
         throw TestSupportError("redis-server did not start:\n\(Self.log(directory))")
     }
 
-    /// A redis-server of version 7.4 or later, if the environment names one.
-    public static let newExecutable = ProcessInfo.processInfo.environment["DF2REDIS_NEW_REDIS"]
-    /// What to say where there is none.
-    public static let newExecutableHint =
-        "DF2REDIS_NEW_REDIS names no redis-server of version 7.4 or later"
-
     /// Ends the server at once.
     public func stop() { process.kill() }
 
@@ -47,10 +40,15 @@ public final class RedisServer: @unchecked Sendable {
     /// A new connection.
     public func client() throws -> RespClient { try RespClient(port: port) }
 
-    /// What the server calls its version, e.g. `7.0.15`.
+    /// What the server calls its version, e.g. `7.0.15`; of a Valkey, its own.
     public func version() throws -> String {
         let info = try client().call("INFO", "server").text ?? ""
-        return Self.field("redis_version", of: info) ?? ""
+        return Self.field("valkey_version", of: info) ?? Self.field("redis_version", of: info) ?? ""
+    }
+
+    /// The text of `INFO server`.
+    public func information() throws -> [UInt8] {
+        try client().call("INFO", "server").bytes ?? []
     }
 
     /// Counts of commands by name (lower case) as `INFO commandstats` has them.

@@ -30,13 +30,12 @@ public struct StateReader {
         _ names: [[UInt8]], database: Int, into state: inout ServerState
     ) throws {
         let types = try client.pipeline(names.map { [Array("TYPE".utf8), $0] }).map(\.text)
-        let expiries = try client.pipeline(names.map { [Array("PEXPIRETIME".utf8), $0] })
+        let expiries = try self.expiries(names)
         let values = try client.pipeline(
             zip(names, types).map { Self.command(type: $1 ?? "", name: $0) })
         for (index, name) in names.enumerated() {
-            guard let type = types[index], let expiry = expiries[index].integer else {
-                throw TestSupportError("unknown reply to TYPE or PEXPIRETIME")
-            }
+            guard let type = types[index] else { throw TestSupportError("unknown reply to TYPE") }
+            let expiry = expiries[index]
             if type == "none" || expiry == -2 { continue }
             let key = StateKey(database: database, name: name)
             guard let value = Self.value(type: type, reply: values[index]) else {
@@ -44,6 +43,32 @@ public struct StateReader {
             }
             state[key] = StateEntry(
                 type: type, expiryMilliseconds: max(expiry, 0), value: value)
+        }
+    }
+
+    /// Absolute expiries, -1 for none, -2 for no key.
+    private func expiries(_ names: [[UInt8]]) throws -> [Int64] {
+        let replies = try client.pipeline(names.map { words("PEXPIRETIME", $0) })
+        let known = replies.compactMap(\.integer)
+        return known.count == names.count ? known : try names.map(expiry)
+    }
+
+    /// For a Redis before 7.0, which tells only the time that is left: between two looks at its
+    /// clock that show the same millisecond.
+    private func expiry(_ name: [UInt8]) throws -> Int64 {
+        while true {
+            let replies = try client.pipeline([words("TIME"), words("PTTL", name), words("TIME")])
+            let times = replies.compactMap { reply -> Int64? in
+                guard let parts = reply.elements?.compactMap(\.text).compactMap({ Int64($0) }),
+                    parts.count == 2
+                else { return nil }
+                return parts[0] * 1000 + parts[1] / 1000
+            }
+            guard times.count == 2, let left = replies[1].integer else {
+                throw TestSupportError("unknown reply to TIME or PTTL")
+            }
+            if left < 0 { return left }
+            if times[0] == times[1] { return times[0] + left }
         }
     }
 
@@ -89,9 +114,11 @@ public struct StateReader {
     }
 
     private static func stream(_ reply: RespValue) -> StreamState? {
+        // A Redis before 7.0 has no such counters.
+        let isOld = reply["entries-added"] == nil
         guard let lastID = reply["last-generated-id"]?.text,
-            let maxDeletedID = reply["max-deleted-entry-id"]?.text,
-            let added = reply["entries-added"]?.integer,
+            let maxDeletedID = isOld ? "0-0" : reply["max-deleted-entry-id"]?.text,
+            let added = isOld ? 0 : reply["entries-added"]?.integer,
             let entries = all(reply["entries"], entry), let groups = all(reply["groups"], group)
         else { return nil }
         return StreamState(
@@ -108,11 +135,12 @@ public struct StateReader {
 
     private static func group(_ reply: RespValue) -> StreamState.Group? {
         guard let name = reply["name"]?.bytes, let lastID = reply["last-delivered-id"]?.text,
-            let entriesRead = reply["entries-read"], let pending = all(reply["pending"], pending),
+            let pending = all(reply["pending"], pending),
             let consumers = all(reply["consumers"], { $0["name"]?.bytes })
         else { return nil }
         return StreamState.Group(
-            name: name, lastID: lastID, entriesRead: entriesRead.integer, pending: pending,
+            name: name, lastID: lastID, entriesRead: reply["entries-read"]?.integer,
+            pending: pending,
             consumers: consumers.sorted { $0.lexicographicallyPrecedes($1) })
     }
 

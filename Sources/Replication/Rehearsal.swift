@@ -1,5 +1,6 @@
 internal import Bytes
 internal import CPlatform
+internal import DragonflySource
 internal import RedisTarget
 internal import Wire
 
@@ -19,6 +20,9 @@ extension Replicator {
         }
         lines.append("source \(settings.source): Dragonfly \(release)")
         lines += keyspace(try source.ask(["INFO", "keyspace"]), "source")
+        let risks = Replicator.risks(release, source)
+        try Replicator.refuse(risks, settings)
+        lines += risks.map { "source: \($0.text)" }
 
         let target = try Conversation(settings.target, "target")
         let text = try target.ask(["INFO"])
@@ -43,6 +47,8 @@ extension Replicator {
         var keys = 0
         /// Whether it listens for memcached clients, too; false if it does not say.
         var servesMemcached = false
+        /// What is known to be wrong with its release and settings.
+        var risks: [SourceRisk] = []
     }
 
     static func sourceFacts(_ settings: ReplicationSettings) -> SourceFacts {
@@ -52,7 +58,40 @@ extension Replicator {
         if let port = try? source.askList(["CONFIG", "GET", "memcached_port"]), port.count == 2 {
             facts.servesMemcached = port[1] != "0" && !port[1].isEmpty
         }
+        let server = try? source.ask(["INFO", "server"])
+        // What is no Dragonfly is refused by the session, with better words.
+        if server == nil || InfoText.string(server ?? [], "dragonfly_version:") != nil {
+            let release = server.flatMap { InfoText.string($0, "dragonfly_version:") }
+            facts.risks = risks(release ?? "", source)
+        }
         return facts
+    }
+
+    /// What the table of known releases has about this source.
+    private static func risks(_ release: String, _ source: Conversation) -> [SourceRisk] {
+        var settings: [String: String] = [:]
+        for name in KnownReleases.settings {
+            if let answer = try? source.askList(["CONFIG", "GET", name]), answer.count == 2 {
+                settings[name] = answer[1]
+            }
+        }
+        if let memory = try? source.ask(["INFO", "memory"]) {
+            settings["cache_mode"] = InfoText.string(memory, "cache_mode:")
+        }
+        let parsed = Array(release.utf8).withByteView { SourceRelease($0) }
+        return KnownReleases.problems(of: parsed, settings: settings).map(SourceRisk.init)
+    }
+
+    /// - Throws: `RunError` if the run must not begin unless that is accepted.
+    static func refuse(
+        _ risks: [SourceRisk], _ settings: ReplicationSettings
+    ) throws(RunError) {
+        guard !settings.acceptsSourceRisk, let risk = risks.first(where: { $0.weight == .refused })
+        else { return }
+        throw RunError(
+            .refused,
+            "the source \(settings.source): \(risk.text). Nothing was written; to run all the same"
+                + " give --accept-source-risk")
     }
 
     private static func keyCount(_ text: [UInt8]) -> Int {

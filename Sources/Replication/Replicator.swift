@@ -42,6 +42,8 @@ public final class Replicator: Sendable {
     /// Starts the threads. Call once.
     public func start() throws(RunError) {
         let facts = Replicator.sourceFacts(settings)
+        try Replicator.refuse(facts.risks, settings)
+        core.totals.sourceRisks = facts.risks
         core.totals.sourceKeys = facts.keys
         core.journalWriter.memcachedIncrements = facts.servesMemcached
         do throws(SystemError) {

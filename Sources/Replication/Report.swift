@@ -1,3 +1,4 @@
+internal import DragonflySource
 internal import Wire
 
 /// Records by what became of them. read = applied + filtered + skipped + repaired + failed, always,
@@ -63,6 +64,49 @@ public struct Finding: Sendable, Equatable {
     }
 }
 
+/// What is known to be wrong with the source's release or settings, and touches the run.
+public struct SourceRisk: Sendable, Equatable {
+    public enum Weight: String, Sendable {
+        /// The target would very likely differ; the operator accepted it.
+        case refused
+        /// The target may differ.
+        case loss
+        /// The source may stall or crash.
+        case harm
+        /// Known and dealt with; told for what it costs.
+        case handled
+    }
+
+    /// Stable, for scripts.
+    public var name: String
+    public var weight: Weight
+    public var problem: String
+    /// What avoids it.
+    public var advice: String
+
+    public init(name: String, weight: Weight, problem: String, advice: String) {
+        self.name = name
+        self.weight = weight
+        self.problem = problem
+        self.advice = advice
+    }
+
+    init(_ known: KnownProblem) {
+        let weight: Weight =
+            switch known.weight {
+            case .refused: .refused
+            case .loss: .loss
+            case .harm: .harm
+            case .handled: .handled
+            }
+        self.init(
+            name: known.name, weight: weight, problem: known.problem, advice: known.advice)
+    }
+
+    /// Problem and advice in one line.
+    public var text: String { "\(problem). To avoid it: \(advice)" }
+}
+
 /// Totals over all flows and what needs a name. A value; safe to read at any time.
 public struct Progress: Sendable {
     public enum Phase: UInt8, Sendable, Comparable {
@@ -115,6 +159,8 @@ public struct Progress: Sendable {
     public var bytesSent = 0
     /// Answers of the source that are worth a line and change nothing.
     public var notices: [String] = []
+    /// Known before the run began; the weightiest first.
+    public var sourceRisks: [SourceRisk] = []
     /// The first findings of each kind; the counts above are complete.
     public var findings: [Finding] = []
 

@@ -69,6 +69,8 @@ public struct ReplicationSettings: Sendable {
     public var targetRingBytes: Int
     /// Values above this many encoded bytes are refused by name.
     public var valueBytesLimit: Int
+    /// Whether to run although the target will very likely differ, for what is known of the source.
+    public var acceptsSourceRisk: Bool
     /// Where an earlier run ended: ask for the journal from there instead of a full sync.
     public var position: SourcePosition?
 
@@ -82,5 +84,6 @@ public struct ReplicationSettings: Sendable {
         flowRingBytes = 1 << 20
         targetRingBytes = 4 << 20
         valueBytesLimit = 512 << 20
+        acceptsSourceRisk = false
     }
 }

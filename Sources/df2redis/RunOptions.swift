@@ -32,6 +32,9 @@ struct RunOptions: ParsableArguments {
             valueName: "method"))
     var writeMethod: String?
 
+    @Flag(help: "Run although the source's release or settings are known to lose data.")
+    var acceptSourceRisk = false
+
     @Option(help: ArgumentHelp("Messages as text (default) or json.", valueName: "format"))
     var logFormat: String?
 
@@ -50,6 +53,7 @@ struct RunOptions: ParsableArguments {
             ("--cores", "cores", cores),
             ("--state-dir", "stateDir", stateDir),
             ("--write-method", "writeMethod", writeMethod),
+            ("--accept-source-risk", "source.acceptRisk", acceptSourceRisk ? "true" : nil),
             ("--log-format", "log.format", logFormat),
             ("--quiet", "log.consoleEnabled", quiet ? "false" : nil),
         ]

@@ -28,6 +28,7 @@ struct RunSession<Job: ReplicationJob> {
     /// The first signal that asked for the end.
     private(set) var stopSignal: Int32?
     private var stopRequests = 0
+    private var hasToldRisks = false
 
     init(job: Job, signalDescriptor: Int32, logger: Logger, display: ProgressDisplay) {
         self.job = job
@@ -44,7 +45,9 @@ struct RunSession<Job: ReplicationJob> {
             return RunReport(progress: job.progress(), error: error, stopped: false)
         }
         while true {
-            display.update(job.progress(), nanoseconds: cp_monotonic_nanoseconds())
+            let progress = job.progress()
+            tell(progress.sourceRisks)
+            display.update(progress, nanoseconds: cp_monotonic_nanoseconds())
             let ready = cp_wait_two(signalDescriptor, job.endDescriptor, Self.refreshMilliseconds)
             guard ready >= 0 else {
                 logger.error("waiting failed: \(String(cString: strerror(-ready)))")
@@ -56,8 +59,18 @@ struct RunSession<Job: ReplicationJob> {
         }
         let report = job.waitForEnd()
         display.finish()
+        tell(report.progress.sourceRisks)
         for notice in report.progress.notices { logger.warning("source: \(notice)") }
         return report
+    }
+
+    /// Once, as soon as they are known.
+    private mutating func tell(_ risks: [SourceRisk]) {
+        guard !hasToldRisks, !risks.isEmpty else { return }
+        hasToldRisks = true
+        for risk in risks {
+            logger.log(level: risk.weight == .handled ? .info : .warning, "source: \(risk.text)")
+        }
     }
 
     private mutating func takeSignals() {

@@ -166,6 +166,13 @@ struct Report: Decodable {
         var reason: String
     }
 
+    struct Risk: Decodable, Equatable {
+        var name: String
+        var weight: String
+        var problem: String
+        var advice: String
+    }
+
     var exitCode: Int
     var snapshot: Counts
     var journal: Counts
@@ -174,6 +181,7 @@ struct Report: Decodable {
     var keysToRepair: Int
     var memberExpiriesDropped: Int
     var findings: [Finding]
+    var sourceRisks: [Risk]
 
     /// Keys that are named as to be repaired.
     var repairKeys: Set<StateKey> {

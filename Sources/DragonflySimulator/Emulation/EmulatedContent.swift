@@ -319,6 +319,9 @@ final class EmulatedContent: FlowContent {
             ("replication_timeout", String(options.replicationTimeoutMilliseconds)),
             ("requirepass", ""), ("serialization_max_chunk_size", String(stream.chunkBytes)),
         ]
+        if options.release.number >= 1032 && options.release.number < 1038 {
+            settings.append(("point_in_time_snapshot", String(options.isPointInTime)))
+        }
         if options.release.number >= 1039 {
             settings.append(("serialization_tagged_chunks", "true"))
         }

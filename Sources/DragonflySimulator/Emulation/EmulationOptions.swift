@@ -30,6 +30,8 @@ public struct EmulationOptions: Sendable {
     public var replicationTimeoutMilliseconds = 30_000
     /// How long a writer waits for a flow before the session is cancelled.
     public var writerTimeoutMilliseconds: Int
+    /// What CONFIG GET point_in_time_snapshot answers, v1.32 to v1.37; the snapshot is one anyway.
+    public var isPointInTime = true
     /// What CONFIG GET memcached_port answers; 0 means that no memcached client is served.
     public var memcachedPort = 0
     /// A PING entry must be acknowledged within this time after it was sent.

@@ -22,6 +22,7 @@ struct Configuration {
     var logLevel = Logger.Level.info
     var logFormat = LogFormat.text
     var isQuiet = false
+    var acceptsSourceRisk = false
     /// The earlier tool's way to say "migrate" in a file for `replicate`.
     var endsAfterSnapshot = false
     /// Nil keeps the defaults of `ReplicationSettings`.
@@ -55,6 +56,7 @@ struct Configuration {
         settings.stateDirectory = stateDirectory
         settings.cores = cores
         settings.writeMethod = writeMethod
+        settings.acceptsSourceRisk = acceptsSourceRisk
         settings.flowRingBytes = flowRingBytes ?? settings.flowRingBytes
         settings.targetRingBytes = targetRingBytes ?? settings.targetRingBytes
         settings.valueBytesLimit = valueBytesLimit ?? settings.valueBytesLimit
@@ -96,6 +98,7 @@ struct Configuration {
             ("source.addr", settings.source.description),
             ("source.username", settings.source.user ?? "(default user)"),
             ("source.password", settings.source.password == nil ? "(none)" : "(set)"),
+            ("source.acceptRisk", String(settings.acceptsSourceRisk)),
             ("target.addr", settings.target.description),
             ("target.username", settings.target.user ?? "(default user)"),
             ("target.password", settings.target.password == nil ? "(none)" : "(set)"),

@@ -116,7 +116,11 @@ enum ConfigurationKeys {
     }
 
     private static let sourceOnly: [ConfigurationKey] = [
-        .choice("source.type", ["dragonfly"]) { _, _ in .taken }
+        .choice("source.type", ["dragonfly"]) { _, _ in .taken },
+        .boolean("source.acceptRisk") { configuration, value in
+            configuration.acceptsSourceRisk = value
+            return .taken
+        },
     ]
 
     private static let clusterRefusal =

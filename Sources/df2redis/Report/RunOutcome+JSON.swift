@@ -39,6 +39,7 @@ extension RunOutcome {
             ("pendingEntriesDropped", .integer(progress.pendingEntriesDropped)),
             ("expiriesNotHeld", .integer(progress.expiriesNotHeld)),
             ("scriptsLoaded", .integer(progress.scriptsLoaded)),
+            ("sourceRisks", .array(progress.sourceRisks.map(Self.json))),
             ("findings", .array(progress.findings.map(Self.json))),
         ])
     }
@@ -91,6 +92,15 @@ extension RunOutcome {
             ("bytesRead", .integer(flow.bytesRead)),
             ("snapshot", json(flow.snapshot)),
             ("journal", json(flow.journal)),
+        ])
+    }
+
+    private static func json(_ risk: SourceRisk) -> JSONValue {
+        .object([
+            ("name", .string(risk.name)),
+            ("weight", .string(risk.weight.rawValue)),
+            ("problem", .string(risk.problem)),
+            ("advice", .string(risk.advice)),
         ])
     }
 

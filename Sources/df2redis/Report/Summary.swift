@@ -20,6 +20,7 @@ struct Summary {
             summary.addPositions()
             summary.addFindings()
         }
+        summary.addRisks()
         if let path = outcome.reportPath { summary.add("", "report: " + path) }
         return summary.lines.map { PrintableText.escaped($0) + "\n" }.joined()
     }
@@ -122,6 +123,15 @@ struct Summary {
         if outcome.settings.mode == .migrate && outcome.report.error == nil {
             add("Writes made on the source after these positions are NOT included.")
         }
+    }
+
+    // What the source may have left out is not in the counts: it has to be said beside them.
+    private mutating func addRisks() {
+        let risks = outcome.report.progress.sourceRisks
+            .filter { $0.weight == .refused || $0.weight == .loss }
+        guard !risks.isEmpty else { return }
+        add("", "known of this source, the target may differ for it:")
+        for risk in risks { add("  \(risk.name): \(risk.text)") }
     }
 
     private mutating func addFindings() {

@@ -94,7 +94,10 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "RedisTargetTests",
-            dependencies: ["RedisTarget", "Bytes", "CPlatform", "Reactor", "Wire", "TestSupport"],
+            dependencies: [
+                "RedisTarget", "Bytes", "CPlatform", "Reactor", "Wire", "DragonflySimulator",
+                "TestSupport",
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "ReplicationTests",

@@ -15,8 +15,14 @@ struct EntryEncoder {
     var options = StreamOptions()
 
     func encode(_ key: StoredKey) throws(EmulationError) -> EncodedEntry {
-        let value = try StoredValue(dump: key.dump)
-        return try translated { () throws(SystemError) in
+        try encode(key, StoredValue(dump: key.dump))
+    }
+
+    /// The same of a value that is known already; the key's dump is not looked at.
+    func encode(
+        _ key: StoredKey, _ value: StoredValue
+    ) throws(EmulationError) -> EncodedEntry {
+        try translated { () throws(SystemError) in
             var builder = try EntryBuilder(usesLZF: options.compression == .lzf)
             try appendPrefixes(of: key, to: &builder)
             let type = typeCode(of: value, key.elementExpiries)

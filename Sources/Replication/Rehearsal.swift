@@ -179,7 +179,11 @@ private final class Conversation {
                 case .bytes(let bytes, let isLast):
                     texts[texts.count - 1] += String(decoding: bytes.array(), as: UTF8.self)
                     if isLast { remaining -= 1 }
-                case .error(let text): throw refusal(text.printable(), words[0])
+                case .error(let text):
+                    let refusal = refusal(text.printable(), words[0])
+                    // What is left in the buffer would be taken for the next answer.
+                    input.consume(position)
+                    throw refusal
                 case .null, .integer, .simple: remaining -= 1
                 }
                 input.consume(position)

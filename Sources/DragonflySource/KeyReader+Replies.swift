@@ -137,6 +137,11 @@ extension KeyReader {
         small.clear(keeping: KeyReader.smallBytes)
         switch question {
         case .dump:
+            // Without an LSN from before it the value is of no use.
+            if case .refused = reading.outcome {
+                sink = .nowhere
+                return
+            }
             reading.outcome = .value(typeCode: 0)
             sink = .content
         case .piece:

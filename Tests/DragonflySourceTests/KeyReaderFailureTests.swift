@@ -95,6 +95,28 @@ import Testing
         }
     }
 
+    /// A source that is ready again between two questions of one packet has answered too few.
+    @Test func aRefusalIsNotForgottenWhenTheValueComes() throws {
+        let server = try RedisServer()
+        let client = try server.client()
+        try client.call("SET", "key", "v")
+        for last in ["DFLY", "DUMP", "PEXPIRETIME"] {
+            let driver = try KeyReaderDriver(client, Self.settings)
+            var isReady = false
+            driver.answer = { words in
+                guard !isReady, words[0] != "MEMORY" else { return nil }
+                isReady = words[0] == last
+                return "-LOADING Dragonfly is loading the dataset in memory\r\n"
+            }
+            guard case .refused(let text) = try driver.read("key").outcome else {
+                Issue.record("the refusal up to \(last) is forgotten")
+                continue
+            }
+            #expect(text.hasPrefix("LOADING"))
+            #expect(try driver.read("key").outcome == .value(typeCode: 0))
+        }
+    }
+
     @Test func aDamagedPayloadIsRefused() throws {
         let driver = try KeyReaderDriver(nil, Self.settings)
         driver.answer = { words in

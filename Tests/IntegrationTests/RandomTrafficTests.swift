@@ -35,6 +35,7 @@ import Testing
         }
         #expect(report.findings.filter { $0.kind != "skipped" } == [], "\(outcome.line)")
         #expect(report.exitCode == 143, "\(outcome.line)")
+        #expect(outcome.evictions > 0 && outcome.hasRested, "\(outcome.line)")
     }
 }
 
@@ -45,6 +46,9 @@ struct TrafficRun {
         let comparison: StateComparison
         let report: Report
         let complaints: [String]
+        let evictions: Int
+        /// Every flow has rested in the full sync, if flows of this run rest at all.
+        let hasRested: Bool
         /// Seed, what was chosen, and figures.
         let line: String
     }
@@ -57,8 +61,10 @@ struct TrafficRun {
     private var traffic: RandomTraffic
     private var random: SeededGenerator
     private let mayFlush: Bool
-    private let stallsFlows: Bool
+    private let restsFlows: Bool
     private var looker: RespClient
+    private var evictions = 0
+    private var slowdowns = 0
 
     /// Chooses everything from the seed, fills the source in part, and starts df2redis.
     init(seed: UInt64, records: Int) throws {
@@ -84,18 +90,20 @@ struct TrafficRun {
         // By commands alone, pending entries of deleted messages cannot be made.
         let method = [WriteMethod.automatic, .restore].randomElement(using: &random) ?? .automatic
         mayFlush = seed % 3 == 0
-        stallsFlows = seed % 4 < 2
+        restsFlows = seed % 4 < 2
         title =
             "seed \(seed), release \(release.rawValue), \(emulation.flowCount) flows, "
             + "\(emulation.stream.compression), chunks of \(emulation.stream.chunkBytes), "
-            + "\(segmentation), \(method.rawValue)" + (stallsFlows ? ", flows stall" : "")
+            + "\(segmentation), \(method.rawValue)" + (restsFlows ? ", flows rest" : "")
         self.emulation = emulation
+        let rests = restsFlows ? Self.rests(flowCount: emulation.flowCount, &random) : []
         traffic = RandomTraffic(options)
         var first = traffic
         let before = Int.random(in: 0...records / 4, using: &random)
         self.random = random
         run = try RecordedRun(
             "replicate", source: .emulated(emulation), segmentation: segmentation,
+            faults: rests, readDelayMilliseconds: rests.isEmpty ? 0 : 5,
             arguments: ["--write-method", method.rawValue],
             beforeStart: { source in
                 for _ in 0..<before { try source.execute(first.next(at: TrafficRun.now())) }
@@ -109,14 +117,34 @@ struct TrafficRun {
         let database = Int.random(in: 0...2, using: &random)
         try looker.call("SELECT", "\(database)")
         guard case .bulk(let key) = try looker.call("RANDOMKEY") else { return }
-        try run.source.evict(key, database: database)
+        if try run.source.evict(key, database: database) { evictions += 1 }
     }
 
-    /// A flow's connection rests, in the full sync as well as after it.
-    private mutating func stall() {
+    /// Each flow rests once while its snapshot is sent, whose header alone is longer than this.
+    private static func rests(flowCount: Int, _ random: inout SeededGenerator) -> [Fault] {
+        (0..<flowCount).map { flow in
+            Fault(
+                .stall(milliseconds: Int.random(in: 20...300, using: &random)),
+                at: .flow(flow, byte: Int.random(in: 0..<100, using: &random)))
+        }
+    }
+
+    /// A flow's connection rests, or is slow from now on, or no longer. No more than what a v1.20
+    /// bears, which gives up on a flow that has 64 KB to send for half a second.
+    private mutating func slowDown() {
         let flow = Int.random(in: 0..<run.source.flowCount, using: &random)
-        run.source.perform(
-            .stall(milliseconds: Int.random(in: 20...300, using: &random)), onFlow: flow)
+        slowdowns += 1
+        switch Int.random(in: 0..<3, using: &random) {
+        case 0:
+            run.source.perform(
+                .stall(milliseconds: Int.random(in: 20...300, using: &random)), onFlow: flow)
+        case 1:
+            run.source.setPacing(
+                .pause(
+                    everyBytes: Int.random(in: 2000...8000, using: &random),
+                    milliseconds: Int.random(in: 1...5, using: &random)), flow: flow)
+        default: run.source.setPacing(nil, flow: flow)
+        }
     }
 
     /// A key may expire between two commands that read it: then all is read again.
@@ -170,7 +198,7 @@ struct TrafficRun {
                     mayFlush && flows.allSatisfy { run.source.lastAcknowledged(flow: $0) != nil }
                 try run.source.expire(limit: 10)
                 try evict()
-                if stallsFlows, Int.random(in: 0..<8, using: &random) == 0 { stall() }
+                if restsFlows, Int.random(in: 0..<8, using: &random) == 0 { slowDown() }
             }
             let step = traffic.next(at: Self.now())
             let reply = try run.source.execute(step)
@@ -209,12 +237,19 @@ struct TrafficRun {
             + "\(comparison.nearExpiry.count) about to expire; journal read \(report.journal.read), "
             + "applied \(report.journal.applied), skipped \(report.journal.skipped), "
             + "repaired \(report.journal.repaired), failed \(report.journal.failed); "
+            + "\(evictions) keys evicted, \(slowdowns) slowdowns; "
             + "\(report.keysRepaired) keys repaired, \(report.keysToRepair) not; "
             + "exit \(ended.exitCode)"
             + (report.findings.filter { $0.kind != "skipped" }.prefix(5).map {
                 "\n    \($0.kind) db \($0.database) \($0.key) \($0.command): \($0.reason)"
             }.joined())
+        let rested = Set(
+            run.source.faults.compactMap { fault in
+                if case .flow(let flow, 0..<100) = fault.place { flow } else { nil }
+            })
         return Outcome(
-            comparison: comparison, report: report, complaints: run.complaints, line: line)
+            comparison: comparison, report: report, complaints: run.complaints,
+            evictions: evictions,
+            hasRested: !restsFlows || rested.count == emulation.flowCount, line: line)
     }
 }

@@ -14,13 +14,16 @@ final class RecordedRun {
     ///   - command: `migrate` or `replicate`.
     ///   - password: of the source's default user.
     ///   - busyReads: how many readings of a key the source refuses first.
+    ///   - faults: what goes wrong on the source's side.
+    ///   - readDelayMilliseconds: how long the source takes to read an ACK.
     ///   - server: the target's kind.
     ///   - targetArguments: further options of redis-server.
     ///   - beforeStart: what happens to the source before df2redis comes.
     init(
         _ command: String, source content: SimulatorSource,
         segmentation: Segmentation = .whole, pacing: Pacing = .unlimited, password: String? = nil,
-        busyReads: Int = 0, arguments: [String] = [], on server: TargetServer = .system,
+        busyReads: Int = 0, faults: [Fault] = [], readDelayMilliseconds: Int = 0,
+        arguments: [String] = [], on server: TargetServer = .system,
         targetArguments: [String] = [],
         beforeStart: (SimulatorServer) throws -> Void = { _ in }
     ) throws {
@@ -29,6 +32,8 @@ final class RecordedRun {
         options.pacing = pacing
         options.password = password
         options.busyReads = busyReads
+        options.faults = faults
+        options.readDelayMilliseconds = readDelayMilliseconds
         source = try SimulatorServer(source: content, options: options)
         try beforeStart(source)
         try source.start()

@@ -6,75 +6,88 @@ public struct BackgroundTraffic: Sendable {
     public var options: RandomTraffic.Options
     /// Steps executed before the master listens.
     public var stepsBefore = 1000
-    /// Steps per second from then on; 0 writes no more.
+    /// Steps per second from then on; 0 writes none.
     public var stepsPerSecond = 1000
-    /// Steps from then on, nil without end.
-    public var stepsAfter: Int?
+    /// After this many of these no more are written; nil sets no limit.
+    public var stepLimit: Int?
 
     public init(_ options: RandomTraffic.Options) {
         self.options = options
     }
 }
 
-/// The thread that writes the traffic.
-final class TrafficWriter: Sendable {
-    /// Expired keys deleted with each step, as a background task would.
-    private static let expiriesPerStep = 2
-    /// What the thread and its owner share.
-    private struct State: Sendable {
-        var mustStop = false
-        var isDone = false
-        var failure: EmulationError?
+/// What an emulated master does by itself: it writes the traffic, and deletes expired keys as
+/// Dragonfly's background task does.
+struct TrafficWriter {
+    /// Expired keys deleted in each turn.
+    private static let expiriesPerTurn = 2
+    /// The longest time between two turns.
+    private static let turnNanoseconds: Int64 = 10_000_000
+
+    private let traffic: BackgroundTraffic
+    private let server: SimulatorServer
+    private var random: RandomTraffic
+
+    init(_ traffic: BackgroundTraffic, on server: SimulatorServer) {
+        self.traffic = traffic
+        self.server = server
+        random = RandomTraffic(traffic.options)
     }
 
-    private let state = Monitor(State())
+    /// Executes the first steps, or, when `mustStop` says so, only some of them: false then.
+    mutating func writeFirstSteps(unless mustStop: () -> Bool) throws(EmulationError) -> Bool {
+        for _ in 0..<traffic.stepsBefore {
+            if mustStop() { return false }
+            try writeStep()
+        }
+        return true
+    }
 
-    /// Executes the first steps, then begins the thread. Throws `EmulationError` or, if no thread can
-    /// be had, `SystemError`.
-    init(_ traffic: BackgroundTraffic, on server: SimulatorServer) throws {
-        var random = RandomTraffic(traffic.options)
-        for _ in 0..<traffic.stepsBefore { try server.execute(random.next(at: Self.now())) }
-        let first = random
-        try startThread(named: "sim-traffic") { [state] in
+    /// Begins to write, on a thread of its own that ends when the server stops. A failure is one of
+    /// the master: `SimulatorServer.failure`.
+    /// - Parameter whenWritten: called once the limit of the steps is reached.
+    func start(whenWritten: @escaping @Sendable () -> Void) throws(SystemError) {
+        let writer = self
+        try server.master.runThread(named: "sim-traffic") {
+            var writer = writer
             do throws(EmulationError) {
-                try Self.write(first, traffic, server, state)
+                try writer.write(whenWritten)
             } catch {
-                state.update { $0.failure = error }
+                writer.server.master.record(.masterFailed(error.description))
             }
-            state.update { $0.isDone = true }
         }
     }
 
-    /// Ends the thread; throws what ended it before.
-    func stop() throws(EmulationError) {
-        state.update { $0.mustStop = true }
-        _ = state.wait { $0.isDone ? true : nil }
-        try check()
-    }
-
-    /// Throws what has ended the thread, if anything went wrong.
-    func check() throws(EmulationError) {
-        if let failure = state.read({ $0.failure }) { throw failure }
-    }
-
-    private static func now() -> Int64 { cp_unix_milliseconds() }
-
-    private static func write(
-        _ first: RandomTraffic, _ traffic: BackgroundTraffic, _ server: SimulatorServer,
-        _ state: Monitor<State>
-    ) throws(EmulationError) {
-        guard traffic.stepsPerSecond > 0 else { return }
-        var random = first
-        var remaining = traffic.stepsAfter ?? .max
-        let interval = 1_000_000_000 / Int64(traffic.stepsPerSecond)
+    private mutating func write(_ whenWritten: () -> Void) throws(EmulationError) {
+        let rate = Int64(traffic.stepsPerSecond)
+        var stepsLeft = rate > 0 ? traffic.stepLimit ?? .max : 0
         var due = cp_monotonic_nanoseconds()
-        while remaining > 0 {
-            remaining -= 1
-            due += interval
-            let mustStop: Bool? = state.wait(until: due) { $0.mustStop ? true : nil }
-            if mustStop != nil { return }
-            try server.execute(random.next(at: now()))
-            try server.expire(limit: expiriesPerStep)
+        while true {
+            let turn = cp_monotonic_nanoseconds() + Self.turnNanoseconds
+            guard server.isRunning(until: stepsLeft > 0 ? min(due, turn) : turn) else { return }
+            do throws(EmulationError) {
+                if stepsLeft > 0, due <= cp_monotonic_nanoseconds() {
+                    try writeStep()
+                    due += 1_000_000_000 / rate
+                    stepsLeft -= 1
+                    if stepsLeft == 0 { whenWritten() }
+                }
+                try server.expire(limit: Self.expiriesPerTurn)
+            } catch EmulationError.shuttingDown {
+                // A takeover may fail, and then the master goes on.
+            }
         }
+    }
+
+    private mutating func writeStep() throws(EmulationError) {
+        try server.execute(random.next(at: cp_unix_milliseconds()))
+    }
+}
+
+extension SimulatorServer {
+    /// Waits until `deadline` (monotonic nanoseconds); false as soon as the server stops.
+    fileprivate func isRunning(until deadline: Int64) -> Bool {
+        let hasStopped: Bool? = master.state.wait(until: deadline) { $0.isStopping ? true : nil }
+        return hasStopped == nil
     }
 }

@@ -50,7 +50,7 @@ extension Connection {
         do {
             return try body()
         } catch {
-            master.record(.masterFailed(error.description))
+            if error != .shuttingDown { master.record(.masterFailed(error.description)) }
             closeSoon()
             return .error("ERR \(error)")
         }

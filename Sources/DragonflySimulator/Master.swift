@@ -39,10 +39,14 @@ final class Master: Sendable {
         try runThread(named: "sim-accept") { [self] in acceptConnections() }
     }
 
-    /// Ends all connections and accepts no more, as a process that exits. `stop` is still needed.
+    /// Ends all connections and accepts no more, as a process that exits because another one took
+    /// over. `stop` is still needed.
     func shutDown() {
         _ = Glibc.shutdown(listener, Int32(SHUT_RDWR))
-        state.update { $0.endAllConnections() }
+        state.update { state in
+            state.wasTakenOver = true
+            state.endAllConnections()
+        }
     }
 
     /// Shuts everything down and waits for the threads.

@@ -90,6 +90,8 @@ struct MasterState: Sendable {
     var lastConnection = 0
     var threadCount = 0
     var isStopping = false
+    /// By DFLY TAKEOVER: nobody is served any more.
+    var wasTakenOver = false
     /// Process CPU time when the first DFLY SYNC came and when the last flow was sent, nanoseconds.
     var cpuAtStart: Int64?
     var cpuAtEnd: Int64?

@@ -100,6 +100,19 @@ public final class SimulatorServer: Sendable {
         }
     }
 
+    /// Why the emulated master cannot go on; nil as long as it can.
+    public var failure: EmulationError? {
+        master.state.read { state in
+            for case .masterFailed(let text) in state.breaches {
+                return EmulationError(description: text)
+            }
+            return nil
+        }
+    }
+
+    /// Whether another master has taken over by `DFLY TAKEOVER`: nobody is served any more.
+    public var wasTakenOver: Bool { master.state.read { $0.wasTakenOver } }
+
     /// How many connections ended with a reset instead of an orderly close.
     public var resetCount: Int { master.state.read { $0.resets } }
 

@@ -7,8 +7,12 @@ struct EmulateCommand: ParsableCommand {
         abstract: "Serve a live master whose data is in a redis-server, and write random traffic.",
         discussion: """
             Clients may use it like a Dragonfly: it executes commands, journals them, and answers \
-            reads. The redis-server must be in PATH.
+            reads. The redis-server must be in PATH. With --commands it prints "wrote N commands" \
+            when its traffic is at its end, and goes on serving.
             """)
+
+    /// Far above anything useful, and no product of it overflows.
+    private static let largestNumber = 1_000_000_000
 
     @Option(help: "Release to emulate: 1.20, 1.30, 1.35, 1.40 or newest.")
     var release = EmulatedRelease.newest
@@ -18,7 +22,7 @@ struct EmulateCommand: ParsableCommand {
     var seed: UInt64 = 1
     @Option(help: "Commands before listening.") var commandsBefore = 1000
     @Option(help: "Commands per second from then on; 0 for none.") var rate = 1000
-    @Option(help: "Commands from then on, after which no more are written.")
+    @Option(help: "Commands at this rate before it stops writing; if not given, it never does.")
     var commands: Int?
     @Option(help: "How the snapshot is compressed: none, lzf, zstd or lz4.")
     var compression = StreamOptions.Compression.lz4
@@ -34,10 +38,17 @@ struct EmulateCommand: ParsableCommand {
         guard (1...1024).contains(flows) else {
             throw ValidationError("--flows must be from 1 to 1024")
         }
-        guard keys > 0 else { throw ValidationError("--keys must be at least 1") }
-        let numbers = [commandsBefore, rate, chunkBytes, bucketPause, markerInterval]
-        guard numbers.allSatisfy({ $0 >= 0 }), commands ?? 0 >= 0 else {
-            throw ValidationError("counts, sizes and times must not be negative")
+        let numbers = [
+            ("keys", keys, 1), ("commands-before", commandsBefore, 0), ("rate", rate, 0),
+            ("commands", commands ?? 1, 1), ("chunk-bytes", chunkBytes, 0),
+            ("bucket-pause", bucketPause, 0), ("marker-interval", markerInterval, 0),
+        ]
+        for (name, number, least) in numbers
+        where !(least...Self.largestNumber).contains(number) {
+            throw ValidationError("--\(name) must be from \(least) to \(Self.largestNumber)")
+        }
+        guard commands == nil || rate > 0 else {
+            throw ValidationError("--commands needs a --rate above 0")
         }
     }
 
@@ -57,7 +68,7 @@ struct EmulateCommand: ParsableCommand {
         var traffic = BackgroundTraffic(options)
         traffic.stepsBefore = commandsBefore
         traffic.stepsPerSecond = rate
-        traffic.stepsAfter = commands
+        traffic.stepLimit = commands
         try server.run(.emulated(emulation), traffic: traffic)
     }
 }

@@ -9,6 +9,9 @@ struct SimulatorCommand: ParsableCommand {
         discussion: """
             Prints "listening on 127.0.0.1:PORT" first, serves until SIGINT or SIGTERM, and prints one \
             line of JSON at the end: bytes and ACKs per flow, what replicas did wrong, CPU time.
+
+            Exit codes: 0 ended as asked; 1 it could not serve, or an emulated master could not go \
+            on; 64 wrong options.
             """,
         subcommands: [
             RecordCommand.self, GenerateCommand.self, EmulateCommand.self, VerifyCommand.self,
@@ -52,16 +55,16 @@ struct ServerOptions: ParsableArguments {
             try SimulatorProcess.run(
                 source: source, options: options, exitWhenLeft: exitWhenLeft, traffic: traffic)
         } catch let error as EmulationError {
-            throw Failure(description: "the emulated master: \(error)")
+            throw SimulatorFailure(description: "the emulated master cannot go on: \(error)")
         } catch {
-            throw Failure(description: "cannot serve on port \(port): \(error)")
+            throw SimulatorFailure(description: "cannot serve on port \(port): \(error)")
         }
     }
+}
 
-    /// What ended the simulator: exit code 1, without the usage that a wrong option gets.
-    private struct Failure: Error, CustomStringConvertible {
-        let description: String
-    }
+/// What ended a simulator although its options were right.
+struct SimulatorFailure: Error, CustomStringConvertible {
+    let description: String
 }
 
 struct SegmentArgument: ExpressibleByArgument {

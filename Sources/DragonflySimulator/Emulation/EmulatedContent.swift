@@ -196,7 +196,7 @@ final class EmulatedContent: FlowContent {
                 return reply
             }
             if state.read({ $0.isStopping || master.isTakenOver }) {
-                throw EmulationError(description: "the master is shutting down")
+                throw EmulationError.shuttingDown
             }
         }
     }

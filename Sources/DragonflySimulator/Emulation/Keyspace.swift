@@ -220,8 +220,11 @@ final class Keyspace {
 }
 
 /// Why an emulated master cannot go on; a message for the operator.
-public struct EmulationError: Error, CustomStringConvertible {
+public struct EmulationError: Error, Equatable, CustomStringConvertible {
     public let description: String
+
+    /// Not a failure: a command came too late.
+    static let shuttingDown = EmulationError(description: "the master is shutting down")
 }
 
 /// The bytes of a text.

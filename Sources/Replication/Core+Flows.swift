@@ -116,8 +116,12 @@ extension Core {
             return try handle(entry, flow)
         case .refused(let entry, let size):
             flow.progress.snapshot.read += 1
-            flow.progress.snapshot.failed += 1
             totals.entriesByFamily[Int(entry.type.family.rawValue)] += 1
+            guard keeps(entry) else {
+                countFiltered(entry, flow)
+                return .done
+            }
+            flow.progress.snapshot.failed += 1
             report(
                 Finding(
                     kind: .failed, database: entry.database, key: entry.key.printable(),
@@ -147,20 +151,25 @@ extension Core {
             if placement.wantsVotes, !(try isHyperLogLog(entry)) {
                 placement.vote(entry.key, flow: flow.index)
             }
+            guard keeps(entry) else {
+                countFiltered(entry, flow)
+                return .done
+            }
             if try isGhost(entry, flow) {
                 totals.ghostKeys += 1
                 flow.progress.snapshot.skipped += 1
                 return .done
             }
             if groups.isWatching, entry.type.family == .stream { try noteGroups(entry, flow) }
-            if entry.type.hasElementExpiries {
-                journalWriter.noteElementExpiries(database: entry.database, key: entry.key)
-            }
         }
         guard entries != nil else { return .blocked }
         let outcome: EntryOutcome
         do throws(DecodeError) {
             var entry = entry
+            if keyRules.isActive { try nameForTarget(&entry) }
+            if entry.type.hasElementExpiries {
+                journalWriter.noteElementExpiries(database: entry.database, key: entry.key)
+            }
             let now = cp_unix_milliseconds()
             if entry.expiryMilliseconds != 0 {
                 entry.expiryMilliseconds = held.adjust(

@@ -97,6 +97,9 @@ extension Core {
         let match = journalWriter.match(record)
         if isNew { watch(record, match, flow) }
         if match.rule == .flushAll || match.rule == .flushDatabase {
+            guard !keyRules.isActive || keepsFlush(record, match) else {
+                return passOverFlush(record, flow)
+            }
             return try flush(record, isInSnapshot: isInSnapshot, flow)
         }
         if repairs.doubtfulCount > 0 || pops.isWaiting { watchRepairs(record, match, flow) }
@@ -107,8 +110,8 @@ extension Core {
         guard entries != nil else { return .blocked }
         do throws(DecodeError) {
             outcome = try journalWriter.write(
-                record, match, context, placement: placement, entries: &entries!,
-                held: &held, to: target)
+                record, match, context, placement: placement, rules: keyRules,
+                entries: &entries!, held: &held, to: target)
         } catch {
             throw located(error, flow, opcode: record.operation.rawValue)
         }
@@ -117,6 +120,8 @@ extension Core {
             flow.recordsPending += 1
         case .blocked, .flush:
             return .blocked
+        case .filtered:
+            flow.progress.journal.filtered += 1
         case .skipped:
             flow.progress.journal.skipped += 1
         case .unsupported(let reason):
@@ -181,6 +186,15 @@ extension Core {
                     + "run again: the target is brought up to date by a new full sync")
             return .done
         }
+        guard keyRules.flush == .apply else {
+            let name = record.arguments.first?.printable(limit: 32) ?? ""
+            fail(
+                .interrupted,
+                "the source was flushed (\(name) in database \(record.database)), and a target of "
+                    + "which only some keys are the source's is not: delete them there and run "
+                    + "again, or set flush to apply if all may go")
+            return .done
+        }
         if !flow.waitsForFlush {
             flow.waitsForFlush = true
             flow.heldRecord = record
@@ -194,9 +208,9 @@ extension Core {
         let context = RecordContext(
             flow: flow.index, nextLSN: record.lsn + 1, isInSnapshot: false,
             unixMilliseconds: 0)
-        guard try journalWriter.writeFlush(record, context, to: target) == .sent else {
-            return .blocked
-        }
+        guard
+            try journalWriter.writeFlush(record, context, rules: keyRules, to: target) == .sent
+        else { return .blocked }
         flowsAtFlush = 0
         for each in flows {
             if repairs.openCount > 0, let own = each.heldRecord {

@@ -22,10 +22,11 @@ extension Core {
         readingRepair = index
         let repair = repairs[index]
         let action = repair.key.withByteView { key in
-            reader?.read(
+            let name = targetName(repair.database, key)
+            return reader?.read(
                 database: repair.database, key: key, flow: repair.flow,
                 neverInPieces: journalWriter.elementExpiries.contains(
-                    database: repair.database, key: key),
+                    database: name.database, key: name.key),
                 now: nowMilliseconds, output: &socket.output)
         }
         perform(action ?? .none)

@@ -18,6 +18,7 @@ extension Core {
     func markForRepair(
         database: Int, key: ByteView, flow: Int, command: String, reason: String
     ) {
+        guard keeps(database: database, key: key) else { return }
         guard !isLeaving, controlSocket != nil, control.acknowledges else {
             return nameForRepair(
                 database, key, command, reason,
@@ -117,7 +118,9 @@ extension Core {
 
     /// A stream has groups, on a source that does not journal all of them.
     func noteGroups(database: Int, key: ByteView, flow: Flow) {
-        guard !groups.note(database: database, key: key, flow: flow.index) else { return }
+        guard keeps(database: database, key: key),
+            !groups.note(database: database, key: key, flow: flow.index)
+        else { return }
         nameForRepair(
             database, key, "stream", "this release does not journal what groups read",
             "too many streams have groups")
@@ -135,11 +138,15 @@ extension Core {
         let command = name.command.printable(limit: 32)
         let reason = "the target refused \(command): \(error.printable(limit: 200))"
         // An EXEC has none of its own.
+        let first = sourceName(database, name.key)
         markForRepair(
-            database: database, key: name.key, flow: flow.index, command: command, reason: reason)
+            database: first.database, key: first.key, flow: flow.index, command: command,
+            reason: reason)
         target.forEachKey(of: reply.command) { database, key in
+            let name = sourceName(database, key)
             markForRepair(
-                database: database, key: key, flow: flow.index, command: command, reason: reason)
+                database: name.database, key: name.key, flow: flow.index, command: command,
+                reason: reason)
         }
         return true
     }
@@ -151,15 +158,17 @@ extension Core {
         var keysOpen = 0
         target.forEachKey(of: command) { database, key in
             keys += 1
-            if repairs.isDoubtful(database: database, key: key) { keysOpen += 1 }
+            let name = sourceName(database, key)
+            if repairs.isDoubtful(database: name.database, key: name.key) { keysOpen += 1 }
         }
         guard keysOpen > 0, keysOpen < keys else { return }
         let name = target.name(of: command).command
         guard !Core.replacesAll(name) else { return }
         target.forEachKey(of: command) { database, key in
-            guard !repairs.isDoubtful(database: database, key: key) else { return }
+            let own = sourceName(database, key)
+            guard !repairs.isDoubtful(database: own.database, key: own.key) else { return }
             markForRepair(
-                database: database, key: key, flow: Int(command.flow),
+                database: own.database, key: own.key, flow: Int(command.flow),
                 command: name.printable(limit: 32), reason: Core.madeOfOpen)
         }
     }
@@ -335,28 +344,30 @@ extension Core {
         _ repair: Repair, _ value: ReadValue, _ key: ByteView, _ index: Int
     ) throws(DecodeError) -> EntryOutcome {
         let place = UInt64(index)
-        if value.isMissing {
+        let name = targetName(repair.database, key)
+        // Its type may have changed to one that is filtered: what the target had of it goes.
+        if value.isMissing || keyRules.isActive && !keyRules.keeps(value.type.family) {
             guard
                 try entries!.delete(
-                    database: repair.database, key: key, flow: repair.flow, as: .repair,
+                    database: name.database, key: name.key, flow: repair.flow, as: .repair,
                     nextLSN: place, to: target)
             else { return .blocked }
-            held.cancel(database: repair.database, key: key)
-            journalWriter.elementExpiries.remove(database: repair.database, key: key)
+            held.cancel(database: name.database, key: name.key)
+            journalWriter.elementExpiries.remove(database: name.database, key: name.key)
             return .sent
         }
         let now = cp_unix_milliseconds()
         var expiry = value.expiryMilliseconds
         if expiry == 0 {
-            held.cancel(database: repair.database, key: key)
+            held.cancel(database: name.database, key: name.key)
         } else {
-            expiry = held.adjust(expiry, database: repair.database, key: key, now: now)
+            expiry = held.adjust(expiry, database: name.database, key: name.key, now: now)
         }
         if value.type.hasElementExpiries {
-            journalWriter.noteElementExpiries(database: repair.database, key: key)
+            journalWriter.noteElementExpiries(database: name.database, key: name.key)
         }
         let entry = SnapshotEntry(
-            database: repair.database, type: value.type, key: key, expiryMilliseconds: expiry,
+            database: name.database, type: value.type, key: name.key, expiryMilliseconds: expiry,
             value: value.view)
         return try entries!.write(
             entry, flow: repair.flow, as: .repair, nextLSN: place, unixMilliseconds: now,

@@ -98,7 +98,8 @@ extension Core {
                 fail(
                     .refused,
                     "the target refused database \(reply.command.database): "
-                        + "\(target.errorText.printable()); give it more databases")
+                        + "\(target.errorText.printable()); give it more databases, or "
+                        + "send the source's elsewhere with dbs")
             }
         case .part, .discard:
             break
@@ -148,11 +149,12 @@ extension Core {
     }
 
     private func nameFailure(_ reply: TargetReply) {
-        let name = target.name(of: reply.command)
+        let (command, key) = target.name(of: reply.command)
+        let name = sourceName(Int(reply.command.database), key)
         report(
             Finding(
-                kind: .failed, database: Int(reply.command.database), key: name.key.printable(),
-                command: name.command.printable(limit: 32),
+                kind: .failed, database: name.database, key: name.key.printable(),
+                command: command.printable(limit: 32),
                 reason: target.errorText.printable()))
     }
 

@@ -86,6 +86,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     /// Made once the target has said what it is.
     var entries: EntryWriter?
     var journalWriter = JournalWriter()
+    let keyRules: KeyRules
     var isTargetUsable = false
     /// When the target last answered, or had nothing to answer.
     var targetHeardAt: Int64 = 0
@@ -152,6 +153,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
             name: settings.taskName)
         control = ControlSession(settings.controlSettings, now: 0)
         scratch = try RegionBuffer(capacity: 64 << 10)
+        keyRules = try KeyRules(settings.keyRules)
         held = try HeldExpiries()
         pops = try PopWatch()
         groups = try StreamGroups()

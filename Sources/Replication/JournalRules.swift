@@ -1,4 +1,5 @@
 internal import Bytes
+internal import Wire
 
 /// What happens to a journal record on its way to Redis (protocol.md section 6).
 enum JournalRule: UInt8, Equatable {
@@ -96,6 +97,7 @@ struct JournalRules {
         var high: UInt64
         var rule: JournalRule
         var keyPosition: UInt8
+        var family: ValueFamily?
     }
 
     struct Match {
@@ -103,6 +105,8 @@ struct JournalRules {
         /// Where the (first) key is among the arguments; 1 is the first after the command name,
         /// 0 means there is none.
         var keyPosition: Int
+        /// The type that all its keys are of when it is recorded; nil if they may be of any.
+        var family: ValueFamily?
     }
 
     // Open addressing; four times as many slots as commands, so that probes are short.
@@ -120,6 +124,9 @@ struct JournalRules {
             insert(name, nil, key: 0)
         }
         for name in JournalRules.administrative { insert(name, .administrative, key: 0) }
+        for (family, names) in JournalRules.families {
+            for name in names { slots[place(of: name)].family = family }
+        }
     }
 
     /// One row per rule. A command that is in no row is unknown.
@@ -198,6 +205,62 @@ struct JournalRules {
         ),
     ]
 
+    /// Commands that say of what type their keys are. Those that write several types, or any, or are
+    /// never recorded as they are, are not among them.
+    private static let families: [(ValueFamily, [String])] = [
+        (
+            .string,
+            [
+                "SET", "SETNX", "GETSET", "GETDEL", "MSET", "APPEND", "PREPEND", "SETRANGE",
+                "SETBIT", "BITFIELD", "INCR", "DECR", "INCRBY", "DECRBY", "INCRBYFLOAT", "PFADD",
+            ]
+        ),
+        (
+            .list,
+            [
+                "LPUSH", "RPUSH", "LPUSHX", "RPUSHX", "LINSERT", "LSET", "LTRIM", "LREM", "LMOVE",
+                "RPOPLPUSH", "LPOP", "RPOP", "LMPOP",
+            ]
+        ),
+        (.set, ["SADD", "SREM", "SMOVE", "SADDEX"]),
+        (
+            .zset,
+            [
+                "ZADD", "ZINCRBY", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE",
+                "ZREMRANGEBYLEX", "ZPOPMIN", "ZPOPMAX", "ZMPOP", "GEOADD",
+            ]
+        ),
+        (
+            .hash,
+            [
+                "HSET", "HMSET", "HDEL", "HINCRBY", "HINCRBYFLOAT", "HSETNX", "HSETEX", "HEXPIRE",
+                "HGETEX",
+            ]
+        ),
+        (
+            .stream,
+            ["XADD", "XDEL", "XTRIM", "XACK", "XGROUP", "XSETID", "XCLAIM", "XAUTOCLAIM"]
+        ),
+        (
+            .json,
+            [
+                "JSON.SET", "JSON.MSET", "JSON.MERGE", "JSON.DEL", "JSON.FORGET", "JSON.CLEAR",
+                "JSON.TOGGLE", "JSON.NUMINCRBY", "JSON.NUMMULTBY", "JSON.STRAPPEND",
+                "JSON.ARRAPPEND", "JSON.ARRINSERT", "JSON.ARRPOP", "JSON.ARRTRIM",
+            ]
+        ),
+        (.bloom, ["BF.ADD", "BF.MADD", "BF.RESERVE", "BF.LOADCHUNK"]),
+        (
+            .cuckoo,
+            [
+                "CF.ADD", "CF.ADDNX", "CF.INSERT", "CF.INSERTNX", "CF.DEL", "CF.RESERVE",
+                "CF.COMPACT",
+            ]
+        ),
+        (.countMin, ["CMS.INITBYDIM", "CMS.INITBYPROB", "CMS.INCRBY", "CMS.MERGE"]),
+        (.topK, ["TOPK.RESERVE", "TOPK.ADD", "TOPK.INCRBY"]),
+    ]
+
     /// Would change the target itself or the state of the connection, wait, or run other commands.
     private static let administrative = [
         "SHUTDOWN", "CONFIG", "DEBUG", "REPLICAOF", "SLAVEOF", "CLUSTER", "ACL", "MODULE",
@@ -218,7 +281,8 @@ struct JournalRules {
         while true {
             let slot = slots[index]
             if slot.low == low && slot.high == high {
-                return Match(rule: slot.rule, keyPosition: Int(slot.keyPosition))
+                return Match(
+                    rule: slot.rule, keyPosition: Int(slot.keyPosition), family: slot.family)
             }
             if slot.low == 0 { return unlisted(name) }
             index = (index + 1) & (JournalRules.slotCount - 1)
@@ -235,15 +299,27 @@ struct JournalRules {
 
     // Adds a command, or sets the key position of one that is there.
     private mutating func insert(_ name: String, _ rule: JournalRule?, key: UInt8) {
-        guard let (low, high) = Array(name.utf8).withByteView({ JournalRules.pack($0) }) else {
-            preconditionFailure("a command name of the table is too long")
-        }
+        let index = place(of: name)
+        let (low, high) = JournalRules.packed(name)
+        let kept = rule ?? slots[index].rule
+        slots[index] = Slot(low: low, high: high, rule: kept, keyPosition: key)
+    }
+
+    // Where a command is, or would be.
+    private func place(of name: String) -> Int {
+        let (low, high) = JournalRules.packed(name)
         var index = JournalRules.start(low, high)
         while slots[index].low != 0 && (slots[index].low != low || slots[index].high != high) {
             index = (index + 1) & (JournalRules.slotCount - 1)
         }
-        let kept = rule ?? slots[index].rule
-        slots[index] = Slot(low: low, high: high, rule: kept, keyPosition: key)
+        return index
+    }
+
+    private static func packed(_ name: String) -> (UInt64, UInt64) {
+        guard let words = Array(name.utf8).withByteView({ pack($0) }) else {
+            preconditionFailure("a command name of the table is too long")
+        }
+        return words
     }
 
     // Up to 16 bytes as two words, upper case; the longest name in the table has 16.

@@ -12,7 +12,7 @@ extension JournalWriter {
         case .sort: return try sort(record, context, target)
         case .multiPop: return try multiPop(record, context, target)
         case .geoStore:
-            return geoDestination(record) == nil
+            return geoDestinationPosition(record) == nil
                 ? .skipped : .repair("the source records its result only")
         case .aggregateStore:
             if let reason = aggregateDoubt(record) { return .repair(reason) }
@@ -144,7 +144,7 @@ extension JournalWriter {
 
     struct SortOptions {
         var hasStore = false
-        var destination: ByteView?
+        var destinationPosition: Int?
         /// BY and GET read other keys, on whatever shard; BY nosort takes a set's own order.
         var readsOtherKeys = false
     }
@@ -158,7 +158,10 @@ extension JournalWriter {
         while let option = arguments.next() {
             if option.equalsIgnoringCase("STORE") {
                 options.hasStore = true
-                options.destination = arguments.next()
+                options.destinationPosition = nil
+                guard arguments.remaining > 0 else { break }
+                options.destinationPosition = record.argumentCount - arguments.remaining
+                _ = arguments.next()
             } else if option.equalsIgnoringCase("BY") {
                 options.readsOtherKeys = true
                 _ = arguments.next()
@@ -191,7 +194,9 @@ extension JournalWriter {
             }
             return .skipped
         }
-        guard let destination = options.destination, let source = argument(record, 1) else {
+        guard let position = options.destinationPosition,
+            let destination = argument(record, position), let source = argument(record, 1)
+        else {
             return .repair("SORT ... STORE without a destination")
         }
         guard !context.isInSnapshot else { return .repair(JournalWriter.baselineMayBeMissing) }
@@ -215,13 +220,13 @@ extension JournalWriter {
     }
 
     // GEORADIUS k ... [STORE d] [STOREDIST d]
-    func geoDestination(_ record: JournalRecord) -> ByteView? {
+    func geoDestinationPosition(_ record: JournalRecord) -> Int? {
         var arguments = record.arguments
         // The key, and what comes before the options, may be called anything.
         for _ in 0..<5 { _ = arguments.next() }
         while let option = arguments.next() {
             if option.equalsIgnoringCase("STORE") || option.equalsIgnoringCase("STOREDIST") {
-                return arguments.next()
+                return arguments.remaining > 0 ? record.argumentCount - arguments.remaining : nil
             }
         }
         return nil

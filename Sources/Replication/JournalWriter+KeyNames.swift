@@ -11,70 +11,95 @@ enum KeyUse {
     case read
 }
 
+/// Where a record's keys stand among its arguments, of which the name is number 0.
+struct KeyPositions {
+    /// 0 if there is none.
+    var first = 0
+    var firstUse = KeyUse.changed
+    /// Further keys, or all of them: every `step`th.
+    var rest = 0..<0
+    var step = 1
+    var restUse = KeyUse.changed
+
+    func use(at position: Int) -> KeyUse? {
+        if position == first { return position > 0 ? firstUse : nil }
+        guard rest.contains(position), (position - rest.lowerBound) % step == 0 else { return nil }
+        return restUse
+    }
+}
+
 /// Which keys a record names (protocol.md 6.13).
 extension JournalWriter {
+    func keyPositions(_ record: JournalRecord, _ match: JournalRules.Match) -> KeyPositions {
+        guard match.keyPosition > 0 else { return KeyPositions() }
+        let count = record.argumentCount
+        var positions = KeyPositions(first: match.keyPosition)
+        switch match.rule {
+        case .delete:
+            positions = KeyPositions(rest: 1..<max(1, count), restUse: .replaced)
+        case .rename:
+            positions.rest = 2..<3
+            positions.restUse = .replaced
+        case .sort:
+            positions = read(1, storedAt: sortOptions(record).destinationPosition)
+        case .geoStore:
+            positions = read(1, storedAt: geoDestinationPosition(record))
+        case .aggregateStore:
+            let keys = Int(clamping: argument(record, 2)?.parseInteger() ?? 0)
+            positions = KeyPositions(
+                first: 1, firstUse: .replaced,
+                rest: 3..<(3 + max(0, min(keys, count - 3))), restUse: .read)
+        case .rangeStore:
+            positions = KeyPositions(first: 1, firstUse: .replaced, rest: 2..<3, restUse: .read)
+        case .pass where isNamed("MSET", record):
+            positions = KeyPositions(rest: 1..<max(1, count), step: 2, restUse: .replaced)
+        case .multiPop:
+            // A record that was cut has nothing but keys.
+            positions = KeyPositions(rest: multiPopKeys(record) ?? 1..<max(1, count))
+        case .pass where movesAnElement(record), .setMove:
+            positions.rest = 2..<3
+        default: break
+        }
+        return positions
+    }
+
+    private func read(_ source: Int, storedAt destination: Int?) -> KeyPositions {
+        var positions = KeyPositions(first: source, firstUse: .read, restUse: .replaced)
+        if let destination { positions.rest = destination..<(destination + 1) }
+        return positions
+    }
+
     /// Calls `body` with each key of a record, its database, and what the record does with it.
     func forEachKey(
         of record: JournalRecord, _ match: JournalRules.Match,
         _ body: (_ database: Int, _ key: ByteView, _ use: KeyUse) -> Void
     ) {
         guard match.keyPosition > 0 else { return }
-        let database = record.database
+        let positions = keyPositions(record, match)
         var arguments = record.arguments
-        let name = arguments.next() ?? ByteView()
-        switch match.rule {
-        case .delete:
-            while let key = arguments.next() { body(database, key, .replaced) }
-        case .rename:
-            if let key = arguments.next() { body(database, key, .changed) }
-            if let key = arguments.next() { body(database, key, .replaced) }
-        case .move:
-            guard let key = arguments.next() else { return }
-            body(database, key, .changed)
-            if let other = arguments.next()?.parseInteger(), other >= 0 {
-                body(Int(other), key, .changed)
+        var position = 0
+        while let argument = arguments.next() {
+            if let use = positions.use(at: position) {
+                body(record.database, argument, use)
+                if match.rule == .move, let other = otherDatabase(record) {
+                    body(other, argument, use)
+                }
             }
-        case .sort:
-            guard let key = arguments.next() else { return }
-            let options = sortOptions(record)
-            body(database, key, .read)
-            if let destination = options.destination { body(database, destination, .replaced) }
-        case .aggregateStore, .rangeStore:
-            if let destination = arguments.next() { body(database, destination, .replaced) }
-            guard match.rule == .aggregateStore else {
-                if let source = arguments.next() { body(database, source, .read) }
-                return
-            }
-            var count = arguments.next()?.parseInteger() ?? 0
-            while count > 0, let source = arguments.next() {
-                body(database, source, .read)
-                count -= 1
-            }
-        case .pass where name.equalsIgnoringCase("MSET"):
-            while let key = arguments.next() {
-                body(database, key, .replaced)
-                _ = arguments.next()
-            }
-        case .geoStore:
-            if let key = arguments.next() { body(database, key, .read) }
-            if let destination = geoDestination(record) { body(database, destination, .replaced) }
-        case .multiPop:
-            // A record that was cut has nothing but keys.
-            let positions = multiPopKeys(record) ?? 1..<record.argumentCount
-            var position = 1
-            while let key = arguments.next() {
-                if positions.contains(position) { body(database, key, .changed) }
-                position += 1
-            }
-        case .pass where JournalWriter.movesAnElement(name), .setMove:
-            if let key = arguments.next() { body(database, key, .changed) }
-            if let key = arguments.next() { body(database, key, .changed) }
-        default:
-            if let key = argument(record, match.keyPosition) { body(database, key, .changed) }
+            position += 1
         }
     }
 
-    private static func movesAnElement(_ name: ByteView) -> Bool {
-        name.equalsIgnoringCase("LMOVE") || name.equalsIgnoringCase("RPOPLPUSH")
+    /// Where a MOVE goes; nil if that cannot be read.
+    func otherDatabase(_ record: JournalRecord) -> Int? {
+        guard let number = argument(record, 2)?.parseInteger(), number >= 0 else { return nil }
+        return Int(number)
+    }
+
+    func isNamed(_ name: StaticString, _ record: JournalRecord) -> Bool {
+        record.arguments.first?.equalsIgnoringCase(name) ?? false
+    }
+
+    func movesAnElement(_ record: JournalRecord) -> Bool {
+        isNamed("LMOVE", record) || isNamed("RPOPLPUSH", record)
     }
 }

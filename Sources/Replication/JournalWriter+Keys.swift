@@ -14,9 +14,7 @@ extension JournalWriter {
         guard let key = arguments.next(), let value = arguments.next() else {
             return .repair("a SET without a value")
         }
-        if value.starts(with: "HYLL"), placement.verdict(key, flow: context.flow) == .elsewhere {
-            return .ghost
-        }
+        if isGhost(context.sourceKey ?? key, value, context, placement) { return .ghost }
         guard record.argumentCount > 3 else {
             let outcome = try pass(record, context, target)
             if outcome == .sent {
@@ -78,6 +76,13 @@ extension JournalWriter {
         if isSticky { stickyFlagsDropped += 1 }
         if hasMemcachedFlags { memcachedFlagsDropped += 1 }
         return .sent
+    }
+
+    /// A copy that PFMERGE left on another shard (protocol.md 6.7).
+    func isGhost(
+        _ key: ByteView, _ value: ByteView, _ context: RecordContext, _ placement: ShardPlacement
+    ) -> Bool {
+        value.starts(with: "HYLL") && placement.verdict(key, flow: context.flow) == .elsewhere
     }
 
     // INCRBYFLOAT k increment, HINCRBYFLOAT k field increment

@@ -8,6 +8,8 @@ enum RecordOutcome: Equatable {
     case sent
     /// No room in the pipeline; hand the same record in again.
     case blocked
+    /// Not to be carried over, by the rules for keys.
+    case filtered
     /// Nothing to do for a Redis.
     case skipped
     /// Not carried over and named, with the reason: mostly the target has no such type.
@@ -23,7 +25,7 @@ enum RecordOutcome: Equatable {
 
     static func == (left: RecordOutcome, right: RecordOutcome) -> Bool {
         switch (left, right) {
-        case (.sent, .sent), (.blocked, .blocked), (.skipped, .skipped),
+        case (.sent, .sent), (.blocked, .blocked), (.filtered, .filtered), (.skipped, .skipped),
             (.unsupported, .unsupported), (.ghost, .ghost), (.flush, .flush),
             (.repair, .repair), (.sentRepair, .sentRepair):
             true
@@ -40,6 +42,8 @@ struct RecordContext {
     /// Inside the snapshot other keys' baselines may still be missing (protocol.md 3.8).
     var isInSnapshot: Bool
     var unixMilliseconds: Int64
+    /// The source's name of the record's key, if the record has the target's.
+    var sourceKey: ByteView?
 }
 
 /// A key that must be read again from the source. The view is valid as long as its record is.
@@ -56,14 +60,17 @@ struct JournalWriter: ~Copyable {
     var memcachedIncrements = false
     /// RENAME onto a key with an expiry keeps that expiry, which nobody records (protocol.md 6.8).
     var renamesKeepExpiry = false
-    /// After an outcome `repair` or `sentRepair`: the keys it is about. Empty if the record has none.
+    /// After an outcome `repair` or `sentRepair`: the source's names of the keys it is about. Empty if
+    /// the record has none.
     private(set) var repairKeys: [RepairKey] = []
-    /// Hashes and sets with elements that may expire unseen.
+    /// The target's names of hashes and sets with elements that may expire unseen.
     var elementExpiries = ElementExpiries()
     /// Element expiries that the target cannot hold.
     var memberExpiriesDropped = 0
     var stickyFlagsDropped = 0
     var memcachedFlagsDropped = 0
+    /// Of the FLUSHDBs that stand for a FLUSHALL, how many were sent.
+    private var databasesFlushed = 0
 
     static let baselineMayBeMissing: StaticString =
         "it depends on keys whose baseline may not have arrived"
@@ -88,24 +95,55 @@ struct JournalWriter: ~Copyable {
     /// The key that the record writes (the first of several), nil if it has none.
     func key(of record: JournalRecord, _ match: JournalRules.Match) -> ByteView? {
         guard match.keyPosition > 0 else { return nil }
-        if match.rule == .sort, let destination = sortOptions(record).destination {
-            return destination
+        var position = match.keyPosition
+        if match.rule == .sort {
+            position = sortOptions(record).destinationPosition ?? position
+        } else if match.rule == .geoStore {
+            position = geoDestinationPosition(record) ?? position
         }
-        if match.rule == .geoStore, let destination = geoDestination(record) {
-            return destination
-        }
-        return argument(record, match.keyPosition)
+        return argument(record, position)
     }
 
     /// Writes one COMMAND, EXPIRED or MULTI_COMMAND record.
     mutating func write(
         _ record: JournalRecord, _ match: JournalRules.Match, _ context: RecordContext,
-        placement: ShardPlacement, entries: inout EntryWriter, held: inout HeldExpiries,
-        to target: TargetConnection
+        placement: ShardPlacement, rules: KeyRules, entries: inout EntryWriter,
+        held: inout HeldExpiries, to target: TargetConnection
     ) throws(DecodeError) -> RecordOutcome {
         if !repairKeys.isEmpty { repairKeys.removeAll(keepingCapacity: true) }
-        let outcome = try dispatch(
-            record, match, context, placement, &entries, &held, target)
+        guard rules.isActive else {
+            return try dispatch(record, match, context, placement, &entries, &held, target)
+        }
+        var context = context
+        let route = try route(record, match, context, placement, rules)
+        switch route {
+        case .filtered:
+            return .filtered
+        case .repair(let reason):
+            return .repair(reason)
+        case .send(let own, let ownMatch, let isMapped):
+            if isMapped { context.sourceKey = key(of: record, match) }
+            let outcome = try dispatch(
+                own, ownMatch, context, placement, &entries, &held, target)
+            do throws(SystemError) {
+                try rules.nameSources(of: &repairKeys)
+            } catch {
+                throw DecodeError(.outOfMemory)
+            }
+            return outcome
+        }
+    }
+
+    mutating func addRepair(database: Int, _ key: ByteView) {
+        repairKeys.append(RepairKey(database: database, key: key))
+    }
+
+    private mutating func dispatch(
+        _ record: JournalRecord, _ match: JournalRules.Match, _ context: RecordContext,
+        _ placement: ShardPlacement, _ entries: inout EntryWriter, _ held: inout HeldExpiries,
+        _ target: TargetConnection
+    ) throws(DecodeError) -> RecordOutcome {
+        let outcome = try carryOut(record, match, context, placement, &entries, &held, target)
         switch outcome {
         case .repair, .sentRepair:
             if repairKeys.isEmpty, let key = key(of: record, match) {
@@ -116,11 +154,7 @@ struct JournalWriter: ~Copyable {
         return outcome
     }
 
-    mutating func addRepair(database: Int, _ key: ByteView) {
-        repairKeys.append(RepairKey(database: database, key: key))
-    }
-
-    private mutating func dispatch(
+    private mutating func carryOut(
         _ record: JournalRecord, _ match: JournalRules.Match, _ context: RecordContext,
         _ placement: ShardPlacement, _ entries: inout EntryWriter, _ held: inout HeldExpiries,
         _ target: TargetConnection
@@ -202,11 +236,43 @@ struct JournalWriter: ~Copyable {
 
     /// Sends the flush that all flows have reached.
     mutating func writeFlush(
-        _ record: JournalRecord, _ context: RecordContext, to target: TargetConnection
+        _ record: JournalRecord, _ context: RecordContext, rules: KeyRules,
+        to target: TargetConnection
     ) throws(DecodeError) -> RecordOutcome {
+        var record = record
+        let isWhole = match(record).rule == .flushAll
+        if isWhole, !rules.ownDatabases.isEmpty {
+            return try writeFlushes(rules.ownDatabases, record, context, target)
+        }
+        if !isWhole { record.database = rules.target(ofDatabase: record.database) }
         let outcome = try pass(record, context, target, kind: .flush)
-        if outcome == .sent, match(record).rule == .flushAll { elementExpiries.removeAll() }
+        if outcome == .sent, isWhole { elementExpiries.removeAll() }
         return outcome
+    }
+
+    // Databases of the target that are not ours stay. All flows wait meanwhile, so that nothing comes
+    // in between, over however many turns it takes.
+    private mutating func writeFlushes(
+        _ databases: [Int], _ record: JournalRecord, _ context: RecordContext,
+        _ target: TargetConnection
+    ) throws(DecodeError) -> RecordOutcome {
+        while databasesFlushed < databases.count {
+            let database = databases[databasesFlushed]
+            let isLast = databasesFlushed + 1 == databases.count
+            let bytes = TargetConnection.argumentBytes(8)
+            guard try target.begin(flow: context.flow, database: database, bytes: bytes) else {
+                return .blocked
+            }
+            target.header(arguments: 1)
+            target.argument("FLUSHDB")
+            target.end(
+                isLast ? .flush : .part, flow: context.flow, database: database,
+                nextLSN: isLast ? context.nextLSN : 0)
+            databasesFlushed += 1
+        }
+        databasesFlushed = 0
+        elementExpiries.removeAll()
+        return .sent
     }
 
     // MARK: Passing on

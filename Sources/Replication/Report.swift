@@ -6,6 +6,7 @@ internal import Wire
 public struct RecordCounts: Sendable, Equatable {
     public var read = 0
     public var applied = 0
+    /// Left out by the rules for keys, databases, types and commands.
     public var filtered = 0
     /// Passed over by rule: ghosts, types and commands that the target cannot hold.
     public var skipped = 0
@@ -134,6 +135,8 @@ public struct Progress: Sendable {
     public var entriesByFamily = [Int](repeating: 0, count: ValueFamily.allCases.count)
     /// Snapshot entries of that family left out because the target cannot hold them.
     public var skippedByFamily = [Int](repeating: 0, count: ValueFamily.allCases.count)
+    /// Snapshot entries of that family left out by the rules for keys.
+    public var filteredByFamily = [Int](repeating: 0, count: ValueFamily.allCases.count)
     public var ghostKeys = 0
     public var misplacedKeys = 0
     /// Keys that may differ: named as findings.

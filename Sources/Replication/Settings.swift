@@ -63,6 +63,8 @@ public struct ReplicationSettings: Sendable {
     /// Whether each thread stays on one CPU.
     public var pinsThreads: Bool
     public var writeMethod: WriteMethod
+    /// Which keys are carried over, and under which names.
+    public var keyRules = KeyRuleSettings()
     /// Receive buffer of one flow, a power of two.
     public var flowRingBytes: Int
     /// Send buffer of one target connection, a power of two.

@@ -46,7 +46,7 @@ public enum ValueType: UInt8, Sendable, CaseIterable {
 }
 
 /// The kinds of value that are counted apart. The first six exist in every Redis.
-public enum ValueFamily: UInt8, Sendable, CaseIterable {
+public enum ValueFamily: UInt8, Sendable, BitwiseCopyable, CaseIterable {
     case string, list, set, zset, hash, stream, json, bloom, cuckoo, countMin, topK
 
     /// False for what a Redis without modules cannot hold.

@@ -21,7 +21,8 @@ import Testing
     #if !DEBUG
         // A whole core on this thread: decode, route, encode, reply accounting, with a real
         // redis-server behind it. Only the counters are not published meanwhile.
-        @Test func recordsAllocateNothing() throws {
+        @Test(arguments: [false, true])
+        func recordsAllocateNothing(_ hasRules: Bool) throws {
             guard ag_is_counting() else { return }
             let redis = try RedisServer()
             var data = SyntheticData(seed: 7)
@@ -34,9 +35,18 @@ import Testing
             try master.start()
             defer { master.stop() }
 
-            let settings = ReplicationSettings(
+            var settings = ReplicationSettings(
                 mode: .replicate, source: Endpoint(host: "127.0.0.1", port: master.port),
                 target: Endpoint(host: "127.0.0.1", port: redis.port))
+            if hasRules {
+                settings.keyRules.databases = [0: 1]
+                settings.keyRules.include.globs = ["*"]
+                settings.keyRules.exclude.prefixes = ["none:"]
+                settings.keyRules.exclude.suffixes = ["7"]
+                settings.keyRules.exclude.types = ["stream"]
+                settings.keyRules.exclude.commands = ["PFADD"]
+                settings.keyRules.targetPrefix = "copy:"
+            }
             let shared = try CoreShared()
             let core = try Core(
                 settings: settings, shared: shared,
@@ -47,6 +57,8 @@ import Testing
             try core.reactor.run(watch)
 
             #expect(core.failure == nil)
+            let filtered = core.flows.reduce(0) { $0 + $1.progress.journal.filtered }
+            #expect(filtered > 0 || !hasRules)
             #expect(watch.snapshot.records >= 10_000)
             #expect(watch.journal.records >= 10_000)
             #expect(watch.snapshot.allocations == 0, "snapshot entries")

@@ -14,6 +14,7 @@ final class WriterBench {
     static let now: Int64 = 1_800_000_000_000
 
     private var writer = JournalWriter()
+    private let rules: KeyRules
     private var entries: EntryWriter
     private(set) var held: HeldExpiries
     private let target: TargetConnection
@@ -25,8 +26,9 @@ final class WriterBench {
     init(
         version: TargetVersion = TargetVersion(major: 7, minor: 0),
         method: EntryWriter.Method = .automatic, ringBytes: Int = 1 << 20,
-        commandsInFlight: Int = 1 << 10
+        commandsInFlight: Int = 1 << 10, rules: KeyRuleSettings = KeyRuleSettings()
     ) throws {
+        self.rules = try KeyRules(rules)
         mailbox = try Mailbox()
         let reactor = try Reactor(mailbox: mailbox, capacity: 1, timers: 1)
         var first: Int32 = -1
@@ -80,8 +82,8 @@ final class WriterBench {
             flow: flow, nextLSN: isInSnapshot ? 0 : 8, isInSnapshot: isInSnapshot,
             unixMilliseconds: WriterBench.now)
         let outcome = try writer.write(
-            record, writer.match(record), context, placement: placement, entries: &entries,
-            held: &held, to: target)
+            record, writer.match(record), context, placement: placement, rules: rules,
+            entries: &entries, held: &held, to: target)
         // Views of the record, which ends here.
         repairKeys = writer.repairKeys.map { "\($0.database) \($0.key.printable())" }
         return outcome
@@ -96,12 +98,12 @@ final class WriterBench {
             database: database, isInSnapshot: isInSnapshot)
     }
 
-    func writeFlush(_ words: String...) throws -> RecordOutcome {
+    func writeFlush(_ words: String..., database: Int = 0) throws -> RecordOutcome {
         let payload = try TestRecord(words.map { Array($0.utf8) })
         let context = RecordContext(
             flow: 0, nextLSN: 8, isInSnapshot: false, unixMilliseconds: WriterBench.now)
         return try writer.writeFlush(
-            payload.record(database: 0, transaction: 1), context, to: target)
+            payload.record(database: database, transaction: 1), context, rules: rules, to: target)
     }
 
     /// The key that messages name for a record.

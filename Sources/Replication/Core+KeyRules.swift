@@ -1,0 +1,72 @@
+internal import Bytes
+internal import Wire
+
+/// The rules for keys at work: what is filtered, and names on either side.
+extension Core {
+    // MARK: Filters
+
+    func keeps(_ entry: SnapshotEntry) -> Bool {
+        keeps(database: entry.database, key: entry.key)
+            && (!keyRules.isActive || keyRules.keeps(entry.type.family))
+    }
+
+    /// Whether a key of the source is carried over, by its database and its name.
+    func keeps(database: Int, key: ByteView) -> Bool {
+        !keyRules.isActive || keyRules.keeps(database: database, key: key)
+    }
+
+    func countFiltered(_ entry: SnapshotEntry, _ flow: Flow) {
+        flow.progress.snapshot.filtered += 1
+        totals.filteredByFamily[Int(entry.type.family.rawValue)] += 1
+    }
+
+    /// Gives an entry its name and database on the target.
+    func nameForTarget(_ entry: inout SnapshotEntry) throws(DecodeError) {
+        entry.database = keyRules.target(ofDatabase: entry.database)
+        do throws(SystemError) {
+            entry.key = try keyRules.target(of: entry.key)
+        } catch {
+            throw DecodeError(.outOfMemory)
+        }
+    }
+
+    /// Whether a flush is about keys that are carried over.
+    func keepsFlush(_ record: JournalRecord, _ match: JournalRules.Match) -> Bool {
+        guard let name = record.arguments.first, keyRules.keeps(command: name) else { return false }
+        return match.rule == .flushAll || keyRules.keeps(database: record.database)
+    }
+
+    /// What it deletes on the source stays on the target; of keys under repair it is told, for their
+    /// values may or may not have been read before it.
+    func passOverFlush(_ record: JournalRecord, _ flow: Flow) -> Step {
+        if repairs.openCount > 0 {
+            repairs.touchAll(flow: flow.index, lsn: record.lsn, now: nowMilliseconds)
+        }
+        flow.progress.journal.filtered += 1
+        return .done
+    }
+
+    // MARK: Names on either side
+
+    /// A key's database and name on the target, valid until the next call.
+    func targetName(_ database: Int, _ key: ByteView) -> (database: Int, key: ByteView) {
+        guard keyRules.isActive else { return (database, key) }
+        do throws(SystemError) {
+            return (keyRules.target(ofDatabase: database), try keyRules.target(of: key))
+        } catch {
+            fail(.interrupted, "no memory for the name of a key: \(error)")
+            return (database, key)
+        }
+    }
+
+    /// A key's database and name on the source, valid until the next call.
+    func sourceName(_ database: Int, _ key: ByteView) -> (database: Int, key: ByteView) {
+        guard keyRules.isActive else { return (database, key) }
+        do throws(SystemError) {
+            return (keyRules.source(ofDatabase: database), try keyRules.source(of: key))
+        } catch {
+            fail(.interrupted, "no memory for the name of a key: \(error)")
+            return (database, key)
+        }
+    }
+}

@@ -182,4 +182,106 @@ struct ConfigurationResolverTests {
         let password = rows.first { $0.key == "target.password" }
         #expect(password?.origin == .environment(name: "DF2REDIS_TARGET_PASSWORD"))
     }
+
+    // MARK: Rules for keys
+
+    private func keyRules(_ file: String, environment: [String: String] = [:]) -> KeyRuleSettings? {
+        resolve(file: file, environment: environment, flags: servers).settings(mode: .replicate)
+            .settings?.keyRules
+    }
+
+    private func problems(
+        _ file: String, environment: [String: String] = [:]
+    ) -> [String] {
+        let resolver = resolve(file: file, environment: environment, flags: servers)
+        return resolver.settings(mode: .replicate).problems.map(\.description)
+    }
+
+    @Test func keyRulesOfAFile() throws {
+        let rules = try #require(
+            keyRules(
+                """
+                dbs: {0: 0, 3: 1}
+                filter:
+                  include: {prefixes: ["user:"], databases: [0, 3], types: [string, hash]}
+                  exclude: {suffixes: [":tmp"], globs: ["*cache*"], commands: [FLUSHALL, PFADD]}
+                keys: {replacePrefix: {from: "user:", to: "u:"}}
+                flush: apply
+                """))
+        #expect(rules.databases == [0: 0, 3: 1])
+        #expect(rules.include.prefixes == ["user:"] && rules.include.databases == [0, 3])
+        #expect(rules.include.types == ["string", "hash"] && rules.include.globs == [])
+        #expect(rules.exclude.suffixes == [":tmp"] && rules.exclude.globs == ["*cache*"])
+        #expect(rules.exclude.commands == ["FLUSHALL", "PFADD"])
+        #expect(rules.sourcePrefix == "user:" && rules.targetPrefix == "u:")
+        #expect(rules.flush == .apply)
+    }
+
+    @Test func keyRulesOfTheEnvironment() throws {
+        let rules = try #require(
+            keyRules(
+                "dbs: {7: 7}\nkeys: {addPrefix: 'file:'}",
+                environment: [
+                    "DF2REDIS_DBS": "0:0, 3:1", "DF2REDIS_KEYS_ADD_PREFIX": "env:",
+                    "DF2REDIS_FILTER_INCLUDE_PREFIXES": "a:,b:",
+                    "DF2REDIS_FILTER_EXCLUDE_DATABASES": "4,5",
+                ]))
+        #expect(rules.databases == [0: 0, 3: 1])
+        #expect(rules.sourcePrefix == "" && rules.targetPrefix == "env:")
+        #expect(rules.include.prefixes == ["a:", "b:"] && rules.exclude.databases == [4, 5])
+        #expect(rules.flush == nil && rules.flushInEffect == .fail)
+    }
+
+    /// What cannot be carried out is refused before anything is started, with its place and reason.
+    @Test func keyRulesThatAreRefused() {
+        let rows: [(String, String)] = [
+            ("dbs: 3", "must be a mapping"), ("dbs: [0, 1]", "must be a mapping"),
+            ("dbs: {0: x}", "from 0 to 1023"), ("dbs: {1024: 0}", "from 0 to 1023"),
+            ("dbs: {0: 1, 2: 1}", "both go to 1"), ("dbs: {0: [1]}", "plain words"),
+            ("dbs: {-1: 1}", "from 0 to 1023"),
+            ("filter: {include: {prefixes: a}}", "must be a list"),
+            ("filter: {include: {prefixes: [\"\"]}}", "empty item"),
+            ("filter: {include: {databases: [1, b]}}", "from 0 to 1023"),
+            ("filter: {exclude: {types: [text]}}", "string, list, set, zset, hash, stream"),
+            ("filter: {include: {prefixes: {a: b}}}", "not a group of keys"),
+            ("filter: {including: {}}", "did you mean filter.include"),
+            ("keys: {addPrefix: a, stripPrefix: b}", "give one of"),
+            ("keys: {stripPrefix: a}", "filter.include.prefixes to [\"a\"]"),
+            ("keys: {replacePrefix: {from: a}}", "needs both from and to"),
+            ("keys: {replacePrefix: {to: a}}", "needs both from and to"),
+            ("keys: {replacePrefix: {from: a, to: b}, addPrefix: c}", "give one of"),
+            ("flush: own-keys", "not available in this version"), ("flush: never", "one of"),
+            ("{flush: apply, filter: {exclude: {databases: [1]}}}", "FLUSHALL would empty"),
+        ]
+        for (file, text) in rows {
+            let found = problems(file)
+            #expect(
+                found.count == 1 && found[0].contains(text) && found[0].hasPrefix("/etc/f.yaml:1:"),
+                "\(file): \(found)")
+        }
+        let found = problems("", environment: ["DF2REDIS_DBS": "0-1"])
+        #expect(found.count == 1 && found[0].hasPrefix("DF2REDIS_DBS: "))
+    }
+
+    @Test func keyRulesInEffect() throws {
+        let resolver = resolve(
+            file: """
+                dbs: {3: 1, 0: 0}
+                filter: {exclude: {globs: ["*cache*", "x"]}}
+                keys: {addPrefix: "p:"}
+                """, flags: servers)
+        let settings = try #require(resolver.settings(mode: .replicate).settings)
+        let rows = resolver.configuration.effectiveRows(settings: settings)
+        let texts = rows.map { "\($0.key) = \($0.value)" }
+        for text in [
+            "dbs = 0: 0, 3: 1", "filter.exclude.globs = *cache*, x", "keys.addPrefix = p:",
+            "flush = fail",
+        ] {
+            #expect(texts.contains(text), "\(texts)")
+        }
+        let plain = resolve(flags: servers)
+        let without = try #require(plain.settings(mode: .replicate).settings)
+        #expect(
+            !plain.configuration.effectiveRows(settings: without).contains { $0.key == "flush" })
+    }
 }

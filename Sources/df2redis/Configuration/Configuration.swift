@@ -19,6 +19,11 @@ struct Configuration {
     /// Nil means one per flow, up to the CPUs available.
     var cores: Int?
     var writeMethod = ReplicationSettings.WriteMethod.automatic
+    /// Without the prefixes, which are joined at the end.
+    var keyRules = KeyRuleSettings()
+    var addedPrefix: String?
+    var strippedPrefix: String?
+    var replacedPrefix: (from: String?, to: String?)
     var logLevel = Logger.Level.info
     var logFormat = LogFormat.text
     var isQuiet = false
@@ -47,6 +52,7 @@ struct Configuration {
                     origin: origins["target.addr"], key: "target.addr",
                     reason: "source and target are the same server, \(targetEndpoint)"))
         }
+        let keyRules = joinedKeyRules(&problems)
         guard problems.isEmpty else { return (nil, problems) }
 
         var settings = ReplicationSettings(
@@ -57,10 +63,39 @@ struct Configuration {
         settings.cores = cores
         settings.writeMethod = writeMethod
         settings.acceptsSourceRisk = acceptsSourceRisk
+        settings.keyRules = keyRules
         settings.flowRingBytes = flowRingBytes ?? settings.flowRingBytes
         settings.targetRingBytes = targetRingBytes ?? settings.targetRingBytes
         settings.valueBytesLimit = valueBytesLimit ?? settings.valueBytesLimit
         return (settings, [])
+    }
+
+    private func joinedKeyRules(_ problems: inout [ConfigurationProblem]) -> KeyRuleSettings {
+        var rules = keyRules
+        rules.sourcePrefix = strippedPrefix ?? replacedPrefix.from ?? ""
+        rules.targetPrefix = addedPrefix ?? replacedPrefix.to ?? ""
+        var found = rules.problems
+        let replaces = replacedPrefix.from != nil || replacedPrefix.to != nil
+        let ways = [addedPrefix != nil, strippedPrefix != nil, replaces].filter { $0 }.count
+        if ways > 1 {
+            let key = replaces ? "keys.replacePrefix" : "keys.stripPrefix"
+            found = [
+                (key, "give one of keys.addPrefix, keys.stripPrefix and keys.replacePrefix")
+            ]
+        } else if replaces, replacedPrefix.from == nil || replacedPrefix.to == nil {
+            found = [
+                (
+                    "keys.replacePrefix",
+                    "needs both from and to; to add or to take away only, there are keys.addPrefix"
+                        + " and keys.stripPrefix"
+                )
+            ]
+        }
+        for (key, reason) in found {
+            let origin = origins[key] ?? origins[key + ".from"] ?? origins[key + ".to"]
+            problems.append(ConfigurationProblem(origin: origin, key: key, reason: reason))
+        }
+        return rules
     }
 
     private func endpoint(
@@ -92,25 +127,57 @@ struct Configuration {
     func effectiveRows(
         settings: ReplicationSettings
     ) -> [(key: String, value: String, origin: ConfigurationOrigin?)] {
-        let rows: [(String, String)] = [
-            ("mode", settings.mode == .migrate ? "migrate" : "replicate"),
-            ("taskName", settings.taskName),
-            ("source.addr", settings.source.description),
-            ("source.username", settings.source.user ?? "(default user)"),
-            ("source.password", settings.source.password == nil ? "(none)" : "(set)"),
-            ("source.acceptRisk", String(settings.acceptsSourceRisk)),
-            ("target.addr", settings.target.description),
-            ("target.username", settings.target.user ?? "(default user)"),
-            ("target.password", settings.target.password == nil ? "(none)" : "(set)"),
-            ("stateDir", settings.stateDirectory ?? "(none: no report is written)"),
-            ("cores", settings.cores.map(String.init) ?? "auto"),
-            ("writeMethod", settings.writeMethod.rawValue),
-            ("advanced.flowRingBytes", String(settings.flowRingBytes)),
-            ("advanced.targetRingBytes", String(settings.targetRingBytes)),
-            ("advanced.valueBytesLimit", String(settings.valueBytesLimit)),
-            ("log.level", logLevel.rawValue),
-            ("log.format", logFormat.rawValue),
-        ]
+        let rows: [(String, String)] =
+            [
+                ("mode", settings.mode == .migrate ? "migrate" : "replicate"),
+                ("taskName", settings.taskName),
+                ("source.addr", settings.source.description),
+                ("source.username", settings.source.user ?? "(default user)"),
+                ("source.password", settings.source.password == nil ? "(none)" : "(set)"),
+                ("source.acceptRisk", String(settings.acceptsSourceRisk)),
+                ("target.addr", settings.target.description),
+                ("target.username", settings.target.user ?? "(default user)"),
+                ("target.password", settings.target.password == nil ? "(none)" : "(set)"),
+                ("stateDir", settings.stateDirectory ?? "(none: no report is written)"),
+                ("cores", settings.cores.map(String.init) ?? "auto"),
+                ("writeMethod", settings.writeMethod.rawValue),
+                ("advanced.flowRingBytes", String(settings.flowRingBytes)),
+                ("advanced.targetRingBytes", String(settings.targetRingBytes)),
+                ("advanced.valueBytesLimit", String(settings.valueBytesLimit)),
+                ("log.level", logLevel.rawValue),
+                ("log.format", logFormat.rawValue),
+            ] + keyRuleRows(settings.keyRules)
         return rows.map { key, value in (key, value, origins[key]) }
+    }
+
+    // Rules that were not given say nothing.
+    private func keyRuleRows(_ rules: KeyRuleSettings) -> [(String, String)] {
+        guard rules.hasRules || rules.flush != nil else { return [] }
+        var rows: [(String, String)] = []
+        if !rules.databases.isEmpty {
+            let pairs = rules.databases.sorted { $0.key < $1.key }
+            rows.append(("dbs", pairs.map { "\($0.key): \($0.value)" }.joined(separator: ", ")))
+        }
+        for (name, selection) in [
+            ("filter.include", rules.include), ("filter.exclude", rules.exclude),
+        ] {
+            let lists = [
+                ("prefixes", selection.prefixes), ("suffixes", selection.suffixes),
+                ("globs", selection.globs), ("databases", selection.databases.map(String.init)),
+                ("types", selection.types), ("commands", selection.commands),
+            ]
+            for (list, items) in lists where !items.isEmpty {
+                rows.append(("\(name).\(list)", items.joined(separator: ", ")))
+            }
+        }
+        for (key, prefix) in [
+            ("keys.addPrefix", addedPrefix), ("keys.stripPrefix", strippedPrefix),
+            ("keys.replacePrefix.from", replacedPrefix.from),
+            ("keys.replacePrefix.to", replacedPrefix.to),
+        ] {
+            if let prefix { rows.append((key, prefix)) }
+        }
+        rows.append(("flush", rules.flushInEffect.rawValue))
+        return rows
     }
 }

@@ -96,6 +96,18 @@ struct ConfigurationFile {
                 return
             }
             append(path, .list(items), node.mark)
+        case .mapping(let mapping) where ConfigurationKeys.mappings.contains(path):
+            let pairs = mapping.compactMap { key, value -> ConfigurationValue.Pair? in
+                guard let key = key.scalar?.string, let value = value.scalar?.string else {
+                    return nil
+                }
+                return ConfigurationValue.Pair(key: key, value: value)
+            }
+            guard pairs.count == mapping.count else {
+                report(node.mark, path, "its keys and values must be plain words")
+                return
+            }
+            append(path, .pairs(pairs), node.mark)
         case .mapping: report(node.mark, path, "must be a value, not a group of keys")
         case .alias: report(node.mark, path, "must be a value")
         }

@@ -3,6 +3,13 @@ enum ConfigurationValue: Equatable {
     /// `isQuoted` is false only for a bare word of a file.
     case text(String, isQuoted: Bool)
     case list([String])
+    /// Keys and values of a mapping whose keys are the operator's own.
+    case pairs([Pair])
+
+    struct Pair: Equatable {
+        var key: String
+        var value: String
+    }
 }
 
 /// One key of the configuration.
@@ -116,9 +123,66 @@ struct ConfigurationKey: Sendable {
             case .list(let items): take(&configuration, items)
             case .text(let text, isQuoted: true):
                 take(&configuration, text.split(separator: ",").map(String.init))
-            case .text(_, isQuoted: false): .refused("must be a list, as in [a, b]")
+            case .text(_, isQuoted: false), .pairs: .refused("must be a list, as in [a, b]")
             }
         }
+    }
+
+    /// A list of numbers in a range.
+    static func numbers(
+        _ path: String, _ range: Range<Int>,
+        _ take: @escaping @Sendable (inout Configuration, [Int]) -> Answer
+    ) -> ConfigurationKey {
+        list(path) { configuration, items in
+            let numbers = items.compactMap { number($0, in: range) }
+            guard numbers.count == items.count else {
+                return .refused(
+                    "must be numbers from \(range.lowerBound) to \(range.upperBound - 1)")
+            }
+            return take(&configuration, numbers)
+        }
+    }
+
+    /// Numbers to numbers, in a file as `{0: 0, 3: 1}`, elsewhere as `0:0,3:1`.
+    static func numberPairs(
+        _ path: String, _ range: Range<Int>,
+        _ take: @escaping @Sendable (inout Configuration, [Int: Int]) -> Answer
+    ) -> ConfigurationKey {
+        ConfigurationKey(path: path) { configuration, value in
+            let pairs: [ConfigurationValue.Pair]
+            switch value {
+            case .pairs(let given): pairs = given
+            case .text(let text, isQuoted: true):
+                pairs = text.split(separator: ",").map { item in
+                    let parts = item.split(
+                        separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+                    return ConfigurationValue.Pair(
+                        key: String(parts[0]), value: parts.count > 1 ? String(parts[1]) : "")
+                }
+            default: return .refused("must be a mapping, as in {0: 0, 3: 1}")
+            }
+            var numbers: [Int: Int] = [:]
+            for pair in pairs {
+                guard let from = number(pair.key, in: range),
+                    let to = number(pair.value, in: range)
+                else {
+                    return .refused(
+                        "must map numbers from \(range.lowerBound) to \(range.upperBound - 1),"
+                            + " as in {0: 0, 3: 1}, not \(PrintableText.name(pair.key, limit: 40))"
+                            + " to \(PrintableText.name(pair.value, limit: 40))")
+                }
+                guard numbers.updateValue(to, forKey: from) == nil else {
+                    return .refused("\(from) is mapped twice")
+                }
+            }
+            return take(&configuration, numbers)
+        }
+    }
+
+    private static func number(_ text: String, in range: Range<Int>) -> Int? {
+        let digits = text.drop { $0 == " " }
+        guard let number = Int(digits), range.contains(number) else { return nil }
+        return number
     }
 
     /// A key of the earlier tool that nothing depends on any more.

@@ -1,12 +1,16 @@
 import Logging
 import Replication
+import Wire
 
 /// Every key of the configuration: its type, and what it sets or why it has no effect. Files,
 /// environment variables and flags all go through this table.
 enum ConfigurationKeys {
     static let all: [ConfigurationKey] =
         general + server("source", \.source) + server("target", \.target) + sourceOnly
-        + targetOnly + logging + earlierTool + advanced
+        + targetOnly + keyRules + logging + earlierTool + advanced
+
+    /// Keys whose value is a mapping with keys of the operator's own.
+    static let mappings: Set<String> = ["dbs"]
 
     static let byPath = Dictionary(uniqueKeysWithValues: all.map { ($0.path, $0) })
 
@@ -134,6 +138,75 @@ enum ConfigurationKeys {
             seeds.isEmpty ? .taken : .refused(clusterRefusal)
         },
     ]
+
+    private static let databases = 0..<KeyRuleSettings.databasesLimit
+
+    private static let keyRules: [ConfigurationKey] =
+        [
+            .numberPairs("dbs", databases) { configuration, value in
+                configuration.keyRules.databases = value
+                return .taken
+            }
+        ] + selection("filter.include", \.include) + selection("filter.exclude", \.exclude) + [
+            .text("keys.addPrefix") { configuration, value in
+                configuration.addedPrefix = value
+                return .taken
+            },
+            .text("keys.stripPrefix") { configuration, value in
+                configuration.strippedPrefix = value
+                return .taken
+            },
+            .text("keys.replacePrefix.from") { configuration, value in
+                configuration.replacedPrefix.from = value
+                return .taken
+            },
+            .text("keys.replacePrefix.to") { configuration, value in
+                configuration.replacedPrefix.to = value
+                return .taken
+            },
+            .choice("flush", KeyRuleSettings.Flush.allCases.map(\.rawValue) + ["own-keys"]) {
+                configuration, value in
+                guard let flush = KeyRuleSettings.Flush(rawValue: value) else {
+                    return .refused(
+                        "own-keys is not available in this version; set it to fail, or to apply if"
+                            + " all that the target's databases hold may go")
+                }
+                configuration.keyRules.flush = flush
+                return .taken
+            },
+        ]
+
+    private static func selection(
+        _ name: String,
+        _ path: any WritableKeyPath<KeyRuleSettings, KeyRuleSettings.Selection> & Sendable
+    ) -> [ConfigurationKey] {
+        func texts(
+            _ key: String,
+            _ list: any WritableKeyPath<KeyRuleSettings.Selection, [String]> & Sendable,
+            among known: [String]? = nil
+        ) -> ConfigurationKey {
+            .list("\(name).\(key)") { configuration, items in
+                // An empty prefix would name every key, an empty command none.
+                guard !items.contains("") else { return .refused("has an empty item") }
+                if let known, let item = items.first(where: { !known.contains($0) }) {
+                    return .refused(
+                        "must be of \(known.joined(separator: ", ")), not "
+                            + PrintableText.name(item, limit: 40))
+                }
+                configuration.keyRules[keyPath: path][keyPath: list] = items
+                return .taken
+            }
+        }
+        return [
+            texts("prefixes", \.prefixes), texts("suffixes", \.suffixes), texts("globs", \.globs),
+            .numbers("\(name).databases", databases) { configuration, items in
+                configuration.keyRules[keyPath: path].databases = items
+                return .taken
+            },
+            texts("types", \.types, among: ValueFamily.allCases.map(\.name)),
+            texts("commands", \.commands),
+        ]
+    }
 
     private static let logging: [ConfigurationKey] = [
         .choice("log.level", ["debug", "info", "warn", "warning", "error"]) {

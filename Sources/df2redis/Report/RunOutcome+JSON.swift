@@ -79,6 +79,7 @@ extension RunOutcome {
             .object([
                 ("type", .string(family.name)),
                 ("read", .integer(progress.entriesByFamily[family])),
+                ("filtered", .integer(progress.filteredByFamily[family])),
                 ("skipped", .integer(progress.skippedByFamily[family])),
             ])
         }

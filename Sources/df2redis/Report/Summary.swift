@@ -68,9 +68,13 @@ struct Summary {
         let progress = outcome.report.progress
         let present = ValueFamily.allCases.filter { progress.entriesByFamily[$0] > 0 }
         guard !present.isEmpty else { return }
-        add("", row("snapshot by type", ["read", "skipped"]))
+        let isFiltered = progress.filteredByFamily.contains { $0 > 0 }
+        let filtered = isFiltered ? ["filtered"] : []
+        add("", row("snapshot by type", ["read"] + filtered + ["skipped"]))
         for family in present {
-            let numbers = [progress.entriesByFamily[family], progress.skippedByFamily[family]]
+            let own = isFiltered ? [progress.filteredByFamily[family]] : []
+            let numbers =
+                [progress.entriesByFamily[family]] + own + [progress.skippedByFamily[family]]
             add(row(family.name, numbers.map(PrintableText.count)))
         }
     }

@@ -18,12 +18,30 @@ import Testing
 
     @Test(arguments: seeds)
     func anyTrafficLeadsToTheSameState(_ seed: UInt64) throws {
-        var run = try TrafficRun(seed: seed, records: Self.records)
+        let outcome = try run(seed)
+        #expect(outcome.comparison.keysCompared > 100, "\(outcome.line)")
+    }
+
+    /// The same with filters and mappings of each kind: the target ends with the source's data, filtered
+    /// and renamed by a few lines of this test.
+    @Test(arguments: ruleRuns)
+    func rulesLeadToTheirState(_ seed: UInt64, _ rules: TrafficRules) throws {
+        let outcome = try run(seed, rules)
+        #expect(outcome.comparison.keysCompared > 20, "\(outcome.line)")
+        #expect(outcome.report.journal.filtered > 0 || !rules.filters, "\(outcome.line)")
+    }
+
+    /// All rules in turn, each at least once.
+    private static let ruleRuns = (0..<max(seeds.count, TrafficRules.all.count)).map {
+        (seeds[0] + UInt64($0), TrafficRules.all[$0 % TrafficRules.all.count])
+    }
+
+    private func run(_ seed: UInt64, _ rules: TrafficRules? = nil) throws -> TrafficRun.Outcome {
+        var run = try TrafficRun(seed: seed, records: Self.records, rules: rules)
         try run.write()
         let outcome = try run.finish()
         print(outcome.line)
         #expect(outcome.comparison.differences == [], "\(outcome.line)")
-        #expect(outcome.comparison.keysCompared > 100, "\(outcome.line)")
         #expect(outcome.complaints == [], "\(outcome.line)")
         let report = outcome.report
         for counts in [report.snapshot, report.journal] {
@@ -36,7 +54,105 @@ import Testing
         #expect(report.findings.filter { $0.kind != "skipped" } == [], "\(outcome.line)")
         #expect(report.exitCode == 143, "\(outcome.line)")
         #expect(outcome.evictions > 0 && outcome.hasRested, "\(outcome.line)")
+        return outcome
     }
+}
+
+/// Rules for keys, as a configuration has them, and what they make of a key.
+struct TrafficRules: Sendable, CustomTestStringConvertible {
+    let name: String
+    let configuration: String
+    var filters = true
+    /// Where a key of the source is on the target, nil if it is not there.
+    let place: @Sendable (StateKey, StateEntry) -> StateKey?
+
+    var testDescription: String { name }
+
+    func applied(to state: ServerState) -> ServerState {
+        var result: ServerState = [:]
+        for (key, entry) in state {
+            if let place = place(key, entry) { result[place] = entry }
+        }
+        return result
+    }
+
+    private static func text(_ key: StateKey) -> String {
+        String(decoding: key.name, as: UTF8.self)
+    }
+
+    static let all: [TrafficRules] = [
+        TrafficRules(
+            name: "prefixes",
+            configuration: "filter: {include: {prefixes: [l, 's:', any, z, t, x, h]}}"
+        ) { key, _ in
+            let text = text(key)
+            return ["l", "s:", "any", "z", "t", "x", "h"].contains { text.hasPrefix($0) }
+                ? key : nil
+        },
+        TrafficRules(
+            name: "suffixes and globs",
+            configuration: "filter: {exclude: {suffixes: ['1', '2'], globs: ['*[3-5]']}}"
+        ) { key, _ in
+            guard let last = key.name.last else { return key }
+            return 49...53 ~= last ? nil : key
+        },
+        TrafficRules(name: "databases", configuration: "dbs: {0: 3, 2: 0}") { key, _ in
+            switch key.database {
+            case 0: StateKey(database: 3, name: key.name)
+            case 2: StateKey(database: 0, name: key.name)
+            default: nil
+            }
+        },
+        TrafficRules(
+            name: "a prefix more, databases exchanged",
+            configuration: """
+                dbs: {0: 1, 1: 0, 2: 2}
+                keys: {addPrefix: 'copy:'}
+                """, filters: false
+        ) { key, _ in
+            StateKey(
+                database: [1, 0, 2][key.database], name: Array("copy:".utf8) + key.name)
+        },
+        TrafficRules(
+            name: "another prefix",
+            configuration: """
+                keys: {replacePrefix: {from: l, to: 'list/'}}
+                filter: {include: {prefixes: [l]}}
+                """
+        ) { key, _ in
+            guard key.name.first == UInt8(ascii: "l") else { return nil }
+            return StateKey(
+                database: key.database, name: Array("list/".utf8) + key.name.dropFirst())
+        },
+        TrafficRules(
+            name: "a prefix less",
+            configuration: """
+                keys: {stripPrefix: x}
+                filter: {include: {globs: ['x*'], databases: [0, 2]}}
+                """
+        ) { key, _ in
+            guard key.name.first == UInt8(ascii: "x"), key.database != 1 else { return nil }
+            return StateKey(database: key.database, name: Array(key.name.dropFirst()))
+        },
+        TrafficRules(
+            name: "without strings and hashes",
+            configuration: "filter: {exclude: {types: [string, hash]}}"
+        ) { key, entry in ["string", "hash"].contains(entry.type) ? nil : key },
+        TrafficRules(
+            name: "lists and sorted sets with a prefix",
+            configuration: """
+                filter: {include: {types: [list, zset]}, exclude: {globs: ['*7']}}
+                keys: {addPrefix: 'only:'}
+                dbs: {0: 0, 1: 4, 2: 5}
+                """
+        ) { key, entry in
+            guard ["list", "zset"].contains(entry.type), key.name.last != UInt8(ascii: "7") else {
+                return nil
+            }
+            return StateKey(
+                database: [0, 4, 5][key.database], name: Array("only:".utf8) + key.name)
+        },
+    ]
 }
 
 /// One seeded run: a source with random traffic, df2redis, a redis-server.
@@ -60,6 +176,8 @@ struct TrafficRun {
     private let run: RecordedRun
     private var traffic: RandomTraffic
     private var random: SeededGenerator
+    private let rules: TrafficRules?
+    private let directory: TemporaryDirectory
     private let mayFlush: Bool
     private let restsFlows: Bool
     private var looker: RespClient
@@ -67,7 +185,8 @@ struct TrafficRun {
     private var slowdowns = 0
 
     /// Chooses everything from the seed, fills the source in part, and starts df2redis.
-    init(seed: UInt64, records: Int) throws {
+    init(seed: UInt64, records: Int, rules: TrafficRules? = nil) throws {
+        self.rules = rules
         self.seed = seed
         self.records = records
         var random = SeededGenerator(seed: seed)
@@ -95,16 +214,25 @@ struct TrafficRun {
             "seed \(seed), release \(release.rawValue), \(emulation.flowCount) flows, "
             + "\(emulation.stream.compression), chunks of \(emulation.stream.chunkBytes), "
             + "\(segmentation), \(method.rawValue)" + (restsFlows ? ", flows rest" : "")
+            + (rules.map { ", \($0.name)" } ?? "")
         self.emulation = emulation
         let rests = restsFlows ? Self.rests(flowCount: emulation.flowCount, &random) : []
         traffic = RandomTraffic(options)
         var first = traffic
         let before = Int.random(in: 0...records / 4, using: &random)
         self.random = random
+        directory = try TemporaryDirectory()
+        var arguments = ["--write-method", method.rawValue]
+        if let rules {
+            // Whatever the target holds is of this run.
+            let text = rules.configuration + "\nflush: apply\n"
+            let path = directory.file("rules.yaml")
+            try text.write(toFile: path, atomically: true, encoding: .utf8)
+            arguments += ["--config", path]
+        }
         run = try RecordedRun(
             "replicate", source: .emulated(emulation), segmentation: segmentation,
-            faults: rests, readDelayMilliseconds: rests.isEmpty ? 0 : 5,
-            arguments: ["--write-method", method.rawValue],
+            faults: rests, readDelayMilliseconds: rests.isEmpty ? 0 : 5, arguments: arguments,
             beforeStart: { source in
                 for _ in 0..<before { try source.execute(first.next(at: TrafficRun.now())) }
             })
@@ -220,7 +348,8 @@ struct TrafficRun {
         var rules = StateComparison.Rules()
         // Between the end of the run and the comparison a key may go on either side.
         try run.source.settle()
-        let expected = try Self.state(ofPort: run.source.redisPort)
+        var expected = try Self.state(ofPort: run.source.redisPort)
+        if let rules = self.rules { expected = rules.applied(to: expected) }
         rules.nearExpiryMilliseconds = Self.now() + 20_000
         // v1.20 has no PEXPIRETIME: a key that is read again has its expiry from two readings.
         rules.expiryToleranceMilliseconds = emulation.release == .v1_20 ? 100 : 0
@@ -235,7 +364,7 @@ struct TrafficRun {
             + "\(comparison.keysCompared) keys compared, "
             + "\(comparison.expiringKeysCompared) of them expiring, "
             + "\(comparison.nearExpiry.count) about to expire; journal read \(report.journal.read), "
-            + "applied \(report.journal.applied), skipped \(report.journal.skipped), "
+            + "applied \(report.journal.applied), filtered \(report.journal.filtered), skipped \(report.journal.skipped), "
             + "repaired \(report.journal.repaired), failed \(report.journal.failed); "
             + "\(evictions) keys evicted, \(slowdowns) slowdowns; "
             + "\(report.keysRepaired) keys repaired, \(report.keysToRepair) not; "

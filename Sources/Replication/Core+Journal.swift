@@ -59,6 +59,8 @@ extension Core {
         // Held while it is handled, so that an error or the end of the run takes it back.
         flow.heldRecord = record
         guard try handle(record, isInSnapshot: false, flow) == .done else { return .blocked }
+        // The run ends at this record, which is not applied.
+        guard flow.heldRecord != nil else { return .done }
         flow.heldRecord = nil
         flow.heldIsCounted = false
         flow.routedLSN = record.lsn + 1

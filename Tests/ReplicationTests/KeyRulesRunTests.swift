@@ -95,12 +95,15 @@ import Testing
     @Test(arguments: ["FLUSHALL", "FLUSHDB"])
     func aFlushEndsTheRun(_ command: String) throws {
         let run = try Run(rules: { $0.targetPrefix = "copy:" }, before: Self.data)
+        let ends = run.source.nextLSNs
         try run.execute(command)
         let report = run.replicator.waitForEnd()
         #expect(report.error?.kind == .interrupted)
         #expect(report.error?.message.contains("set flush to apply") == true)
         #expect(try run.keys().count == 6)
         #expect(report.progress.journal.pending == 0)
+        // Who goes on from here meets the flush again.
+        #expect(report.progress.flows.map(\.appliedLSN) == ends)
     }
 
     /// A flush of what is not carried over is none.

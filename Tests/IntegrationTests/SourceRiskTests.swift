@@ -71,6 +71,20 @@ import Testing
         #expect(try accepted.targetState().count == 1)
     }
 
+    /// Before v1.20, and in the last release whose JSON has another type code.
+    @Test func oldReleasesAreRefused() throws {
+        for release in ["df-v1.14.1", "df-v1.19.2"] {
+            let source = try MadeSource([], release: release)
+            let refused = try RecordedRun("migrate", source: source.source)
+            let outcome = try refused.waitForEnd()
+            #expect(outcome.exitCode == 4 && outcome.standardError.contains("v1.20"), "\(outcome)")
+            let accepted = try RecordedRun(
+                "migrate", source: source.source, arguments: ["--accept-source-risk"])
+            #expect(try accepted.waitForEnd().exitCode == 0)
+            #expect(try accepted.report().sourceRisks.first?.name == "too-old")
+        }
+    }
+
     /// A rehearsal says and refuses the same.
     @Test func rehearsalTellsThem() throws {
         var options = EmulationOptions(release: .v1_35)

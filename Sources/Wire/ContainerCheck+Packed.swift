@@ -9,6 +9,10 @@ extension ContainerCheck {
         try PackedCursor(form, containerScratch.decode(cursor.string()))
     }
 
+    private mutating func close(_ container: PackedCursor) {
+        if container.isDisputed { verdict.isVerbatimLoadable = false }
+    }
+
     mutating func checkIntset(_ cursor: inout WholeCursor) throws(DecodeError) {
         var container = try open(&cursor, .intset)
         while try container.next() != nil { verdict.elementCount += 1 }
@@ -19,7 +23,7 @@ extension ContainerCheck {
         let looksForDuplicates = try startDuplicates(container, elementsPerField: 1)
         while true {
             let start = container.position
-            guard let member = try container.next() else { return }
+            guard let member = try container.next() else { return close(container) }
             verdict.elementCount += 1
             if looksForDuplicates { try expectNew(member, at: start, in: container) }
         }
@@ -32,7 +36,7 @@ extension ContainerCheck {
         let looksForDuplicates = try startDuplicates(container, elementsPerField: 2)
         while true {
             let start = container.position
-            guard let field = try container.next() else { return }
+            guard let field = try container.next() else { return close(container) }
             _ = try container.required()
             verdict.elementCount += 1
             if looksForDuplicates { try expectNew(field, at: start, in: container) }
@@ -48,7 +52,7 @@ extension ContainerCheck {
         var lastScore = -Double.infinity
         while true {
             let start = container.position
-            guard let member = try container.next() else { return }
+            guard let member = try container.next() else { return close(container) }
             guard let score = try container.required().score else {
                 throw DecodeError(.damagedContainer)
             }
@@ -67,6 +71,9 @@ extension ContainerCheck {
         }
     }
 
+    /// A server counts the elements of a list's node in 16 bits: of more, it loses some in silence.
+    private static let listNodeElementsLimit = 65_535
+
     mutating func checkList(
         _ cursor: inout WholeCursor, _ type: ValueType
     ) throws(DecodeError) {
@@ -83,7 +90,10 @@ extension ContainerCheck {
                 let before = verdict.elementCount
                 var container = try PackedCursor(form, bytes)
                 while try container.next() != nil { verdict.elementCount += 1 }
-                if verdict.elementCount == before { verdict.isVerbatimLoadable = false }
+                close(container)
+                if !(1...Self.listNodeElementsLimit).contains(verdict.elementCount - before) {
+                    verdict.isVerbatimLoadable = false
+                }
             case nil:
                 throw DecodeError(.damagedContainer)
             }

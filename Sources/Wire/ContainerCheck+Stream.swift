@@ -35,6 +35,7 @@ extension ContainerCheck {
                 lastLiveID = entry.id
                 verdict.elementCount += 1
             }
+            if node.isDisputed { verdict.isVerbatimLoadable = false }
         }
         return lastLiveID
     }

@@ -24,6 +24,9 @@ struct PackedCursor {
     let end: Int
     /// Elements passed.
     private(set) var passed = 0
+    /// An element was passed whose size is the limit of a back-length's size: servers disagree on
+    /// which side that lies (Valkey 9.1 takes it as inclusive), and refuse the other form.
+    private(set) var isDisputed = false
     /// Size of the element before, in bytes; ziplists repeat it.
     var previousSize = 0
 
@@ -185,8 +188,11 @@ struct PackedCursor {
     /// Checks the back-length of an element of more than 127 bytes; returns where it ends. It is
     /// written from the most significant seven bits on, all but the first byte with bit 7 set, and
     /// the limits of its own sizes are strict (protocol.md 3.10.1).
-    private func passBackLength(_ size: Int, at offset: Int) throws(DecodeError) -> Int {
+    private mutating func passBackLength(
+        _ size: Int, at offset: Int
+    ) throws(DecodeError) -> Int {
         let count = size < 16383 ? 2 : size < 2_097_151 ? 3 : size < 268_435_455 ? 4 : 5
+        if size == 16383 || size == 2_097_151 || size == 268_435_455 { isDisputed = true }
         let found = try body(offset, count)
         for index in 0..<count {
             let bits = UInt8(truncatingIfNeeded: size >> (7 * (count - 1 - index)))

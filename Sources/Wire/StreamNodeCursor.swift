@@ -50,6 +50,7 @@ struct StreamNodeCursor {
     }
 
     var bytes: ByteView { listpack.bytes }
+    var isDisputed: Bool { listpack.isDisputed }
 
     /// The next entry, deleted ones too, nil after the last; fields of the entry before that were
     /// not read are passed.

@@ -16,10 +16,10 @@ final class MadeSource {
         folder = try TemporaryDirectory()
         let before =
             Array("REDIS0009".utf8) + items + [0xc8] + [UInt8](repeating: 0, count: 8)
-        // JOURNAL_OFFSET 1, EOF, token: nothing was ever written to the journal.
+        // JOURNAL_OFFSET 1, EOF, no checksum, token: nothing was ever written to the journal.
         let bytes =
             before + [0xd3, 1] + [UInt8](repeating: 0, count: 7) + [0xff]
-            + Array(Self.token.utf8)
+            + [UInt8](repeating: 0, count: 8) + Array(Self.token.utf8)
         let plain = folder.file("flow-0.bin")
         try Data(bytes).write(to: URL(fileURLWithPath: plain))
         let gzip = try ChildProcess(systemProgram("gzip", package: "gzip"), [plain])

@@ -114,6 +114,33 @@ struct ContainerCheckTests {
         #expect(try !verdict(byMember).isVerbatimLoadable)
     }
 
+    /// Sound, and yet not the same to every server: an element of 16383 bytes has a back-length that
+    /// Valkey 9.1 refuses, and of a list's node with more than 65,535 elements a server keeps only
+    /// some.
+    @Test func whatServersDisagreeOn() throws {
+        func pack(_ size: Int) -> [UInt8] {
+            let text = ValueBytes.Element.text([UInt8](repeating: 0x61, count: size - 5))
+            return ValueBytes.string(ValueBytes.listpack([text, .integer(1)]))
+        }
+        for size in [16382, 16383, 16384, 2_097_150, 2_097_151, 2_097_152] {
+            let isAlike = size != 16383 && size != 2_097_151
+            for (type, value) in [
+                (.listQuicklist2, [1, 2] + pack(size)), (.setListpack, pack(size)),
+                (.hashListpack, pack(size)), (.zsetListpack, pack(size)),
+            ] as [(ValueType, [UInt8])] {
+                #expect(
+                    try checkValue(type, value).isVerbatimLoadable == isAlike, "\(type), \(size)")
+            }
+        }
+        for count in [65_535, 65_536] {
+            let elements = [ValueBytes.Element](repeating: .integer(1), count: count)
+            let node = ValueBytes.string(ValueBytes.listpack(elements))
+            let verdict = try checkValue(.listQuicklist2, [1, 2] + node)
+            #expect(
+                verdict.isVerbatimLoadable == (count == 65_535) && verdict.elementCount == count)
+        }
+    }
+
     /// Fields with the same text, however encoded, at any distance.
     @Test(arguments: [1, 5, 100, 5000, 40000])
     func duplicateFields(_ distance: Int) throws {

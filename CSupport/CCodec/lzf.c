@@ -35,6 +35,57 @@ int cc_lzf_decode(const void *input, size_t count, void *output, size_t output_c
     return out == out_end ? 0 : -1;
 }
 
+enum { STAGE_CONTROL, STAGE_LENGTH, STAGE_DISTANCE, STAGE_COPY };
+
+int64_t cc_lzf_resume(cc_lzf_state *state, const void *input, size_t *count, void *output,
+                      size_t room, size_t history) {
+    const uint8_t *in = (const uint8_t *)input, *in_end = in + *count;
+    uint8_t *start = (uint8_t *)output, *out = start, *out_end = start + room;
+    for (;;) {
+        if (state->stage == STAGE_COPY) {
+            size_t run = state->run;
+            if ((size_t)(out_end - out) < run) run = (size_t)(out_end - out);
+            if (state->distance == 0) {
+                if ((size_t)(in_end - in) < run) run = (size_t)(in_end - in);
+                memcpy(out, in, run);
+                in += run;
+                out += run;
+            } else {
+                if (state->distance > (size_t)(out - start) + history) return -1;
+                const uint8_t *from = out - state->distance;
+                for (size_t index = 0; index < run; index++) *out++ = *from++;
+            }
+            state->run -= (uint32_t)run;
+            if (state->run > 0) break;
+            state->stage = STAGE_CONTROL;
+        }
+        if (in == in_end) break;
+        uint8_t byte = *in++;
+        switch (state->stage) {
+        case STAGE_CONTROL:
+            state->control = byte;
+            state->distance = 0;
+            if (byte < 32) {
+                state->run = (uint32_t)byte + 1;
+                state->stage = STAGE_COPY;
+            } else {
+                state->run = (uint32_t)(byte >> 5) + 2;
+                state->stage = byte >> 5 == 7 ? STAGE_LENGTH : STAGE_DISTANCE;
+            }
+            break;
+        case STAGE_LENGTH:
+            state->run += byte;
+            state->stage = STAGE_DISTANCE;
+            break;
+        default:
+            state->distance = ((uint32_t)(state->control & 31) << 8) + byte + 1;
+            state->stage = STAGE_COPY;
+        }
+    }
+    *count = (size_t)(in - (const uint8_t *)input);
+    return out - start;
+}
+
 enum { LZF_HASH_BITS = 13, LZF_MATCH_MAX = 264, LZF_DISTANCE_MAX = 8192, LZF_LITERALS_MAX = 32 };
 
 static int flush_literals(const uint8_t *from, size_t count, uint8_t **out, uint8_t *end) {

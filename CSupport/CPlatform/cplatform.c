@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -47,6 +48,47 @@ int cp_write_all(int fd, const void *from, size_t count) {
         if (written < 0) return (int)written;
         rest += written;
         count -= (size_t)written;
+    }
+    return 0;
+}
+
+int cp_open_unnamed(const char *directory) {
+    int fd = (int)CP_RETRY(open(directory, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600));
+    // Not every file system knows such files.
+    if (fd != -EOPNOTSUPP && fd != -EISDIR) return fd;
+    char path[4096];
+    int length = snprintf(path, sizeof path, "%s/df2redis-XXXXXX", directory);
+    if (length < 0 || (size_t)length >= sizeof path) return -ENAMETOOLONG;
+    fd = (int)CP_RETRY(mkostemp(path, O_CLOEXEC));
+    if (fd >= 0 && unlink(path) != 0) {
+        int result = -errno;
+        close(fd);
+        return result;
+    }
+    return fd;
+}
+
+int cp_write_at(int fd, const void *from, size_t count, long long position) {
+    const char *rest = (const char *)from;
+    while (count > 0) {
+        long long written = CP_RETRY(pwrite(fd, rest, count, position));
+        if (written < 0) return (int)written;
+        rest += written;
+        count -= (size_t)written;
+        position += written;
+    }
+    return 0;
+}
+
+int cp_read_at(int fd, void *to, size_t count, long long position) {
+    char *rest = (char *)to;
+    while (count > 0) {
+        long long got = CP_RETRY(pread(fd, rest, count, position));
+        if (got < 0) return (int)got;
+        if (got == 0) return -EIO;
+        rest += got;
+        count -= (size_t)got;
+        position += got;
     }
     return 0;
 }

@@ -71,6 +71,47 @@ public enum LZF {
     }
 }
 
+/// LZF that comes in pieces, in fixed memory: a match reaches back at most 8 KiB.
+public struct LZFStream: ~Copyable {
+    private static let reachBytes = 8192
+
+    private var state = cc_lzf_state()
+    private var ring: MirroredRing
+
+    /// - Parameter pieceBytes: what `decompress` gives at most, a power of two.
+    public init(pieceBytes: Int = 128 << 10) throws(SystemError) {
+        ring = try MirroredRing(capacity: 2 * max(pieceBytes, LZFStream.reachBytes))
+    }
+
+    /// Begins with another string.
+    public mutating func start() {
+        state = cc_lzf_state()
+        ring.clear()
+    }
+
+    /// The string may end behind what was decompressed.
+    public var isWhole: Bool {
+        // Proof: the pointer is used inside the call only.
+        withUnsafePointer(to: state) { cc_lzf_is_whole($0) } != 0
+    }
+
+    /// Decompresses a part of `input`, at most `limit` bytes of output, which are valid until the
+    /// next call. Nil if it is damaged.
+    public mutating func decompress(
+        _ input: ByteView, limit: Int
+    ) -> (consumed: Int, output: ByteView)? {
+        if ring.count > LZFStream.reachBytes { ring.consume(ring.count - LZFStream.reachBytes) }
+        let start = ring.tail
+        var consumed = input.count
+        let isSound = ring.produceBehindContent(limit: min(limit, ring.capacity / 2)) {
+            output, room, history in
+            Int(cc_lzf_resume(&state, input.base, &consumed, output, room, history))
+        }
+        guard isSound else { return nil }
+        return (consumed, ring.view(at: start, ring.tail - start))
+    }
+}
+
 /// A streaming decompressor of LZ4 or zstd frames (protocol.md 3.5). It allocates at creation and on
 /// its first frame, then no more.
 public struct FrameDecompressor: ~Copyable {

@@ -114,6 +114,20 @@ public struct MirroredRing: ~Copyable {
         return written
     }
 
+    /// The same for a producer that looks back: the whole content lies right before the room.
+    /// False, with nothing appended, if it returns less than 0.
+    mutating func produceBehindContent(
+        limit: Int, _ produce: (UnsafeMutableRawPointer, _ room: Int, _ history: Int) -> Int
+    ) -> Bool {
+        let room = min(limit, free)
+        // From the head on, content and room together take at most `capacity` bytes.
+        let written = produce(base + (head & (capacity - 1)) + count, room, count)
+        guard written >= 0 else { return false }
+        precondition(written <= room)
+        tail += written
+        return true
+    }
+
     /// Reads once from a descriptor into free room, at most `limit` bytes. Needs room.
     public mutating func receive(from descriptor: Int32, limit: Int) -> TransferResult {
         let room = min(limit, free)

@@ -1,4 +1,5 @@
 import CPlatform
+import Glibc
 
 /// A contiguous, growable byte buffer outside the heap: large values are assembled in it, and it
 /// serves as scratch space. Growing may move it, which invalidates views.
@@ -97,6 +98,25 @@ public struct RegionBuffer: ~Copyable {
         guard result == 0 else { throw SystemError(result: result) }
     }
 
+    /// Writes everything to a file, from `position` on.
+    public func write(to descriptor: Int32, at position: Int) throws(SystemError) {
+        guard let base, count > 0 else { return }
+        let result = cp_write_at(descriptor, base, count, Int64(position))
+        guard result == 0 else { throw SystemError(result: result) }
+    }
+
+    /// Replaces the content by `size` bytes of a file, from `position` on.
+    public mutating func read(
+        _ size: Int, from descriptor: Int32, at position: Int
+    ) throws(SystemError) {
+        count = 0
+        try reserve(size)
+        guard let base, size > 0 else { return }
+        let result = cp_read_at(descriptor, base, size, Int64(position))
+        guard result == 0 else { throw SystemError(result: result) }
+        count = size
+    }
+
     /// Forgets the content. A region larger than `keeping` bytes is given back to the system.
     public mutating func clear(keeping limit: Int = .max) {
         count = 0
@@ -105,6 +125,20 @@ public struct RegionBuffer: ~Copyable {
             base = nil
             capacity = 0
         }
+    }
+
+    /// Forgets everything behind the first `size` bytes.
+    public mutating func truncate(to size: Int) {
+        precondition(size >= 0 && size <= count)
+        count = size
+    }
+
+    /// Forgets the first `size` bytes and moves the rest to the front.
+    public mutating func removeFirst(_ size: Int) {
+        precondition(size >= 0 && size <= count)
+        guard let base, size > 0 else { return }
+        count -= size
+        memmove(base, base + size, count)
     }
 
     /// Appends up to `size` bytes that `produce` writes; it returns how many.

@@ -16,6 +16,7 @@ public struct SystemError: Error, Equatable, CustomStringConvertible {
 
     public static let timedOut = SystemError(code: ETIMEDOUT)
     public static let connectionReset = SystemError(code: ECONNRESET)
+    public static let fileTooLarge = SystemError(code: EFBIG)
 
     public var description: String {
         guard let text = strerror(code) else { return "errno \(code)" }

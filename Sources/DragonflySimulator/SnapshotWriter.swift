@@ -46,6 +46,8 @@ struct SnapshotWriter: ~Copyable {
     /// A flush is due when this much is pending; Dragonfly's blobs are about as large.
     private static let flushBytes = 32 << 10
     private static let noDatabase = -1
+    /// Strings above this are written in pieces.
+    private static let pieceBytes = BlobPacker.largestBlobBytes
 
     let data: SyntheticData
     let options: SnapshotOptions
@@ -133,6 +135,19 @@ struct SnapshotWriter: ~Copyable {
         try packer.pending.append(little: HexDigits.word(UInt32(truncatingIfNeeded: index)))
         let size = data.strings.elementBytes
         let salt = data.salt(.string, index)
+        if size > Self.pieceBytes {
+            // It cannot be compressed as a blob, so it need not be held either.
+            try packer.pending.append(stringLength.view)
+            try data.texts.append(salt, 0, Self.pieceBytes, to: &packer.pending)
+            for start in stride(from: Self.pieceBytes, to: size, by: Self.pieceBytes) {
+                try packer.flush(isRaw: true)
+                let piece = start..<min(start + Self.pieceBytes, size)
+                try data.texts.append(salt, 0, piece: piece, to: &packer.pending)
+            }
+            try packer.flush(isRaw: true)
+            database = Self.noDatabase
+            return
+        }
         if size > 11 {
             try packer.pending.append(stringLength.view)
             return try data.texts.append(salt, 0, size, to: &packer.pending)

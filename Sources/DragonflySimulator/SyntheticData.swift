@@ -56,6 +56,8 @@ public struct SyntheticData: Sendable {
     public var sortedSets = Shape()
     /// Streams with an odd number have a consumer group with pending entries.
     public var streams = Shape()
+    /// So many entries of a group are pending; above two, every stream has a group.
+    public var deliveredEntries = 2
     /// How many keys in a hundred expire.
     public var expiringPercent = 0
     /// The earliest expiry, Unix milliseconds; the others follow within 180 days. Unless set, 90 days

@@ -191,6 +191,7 @@ extension SyntheticData {
 
     /// How many entries of a stream its group has been given; 0 if it has no group.
     func deliveredCount(_ index: Int) -> Int {
-        index % 2 == 1 ? min(2, max(streams.elements, 1)) : 0
+        index % 2 == 1 || deliveredEntries > 2
+            ? min(deliveredEntries, max(streams.elements, 1)) : 0
     }
 }

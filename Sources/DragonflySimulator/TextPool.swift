@@ -46,8 +46,23 @@ final class TextPool: @unchecked Sendable {
             }
         }
         try buffer.append(little: HexDigits.word(identity))
-        var rest = count - 8
-        var offset = Int((salt >> 32) &+ UInt64(element) &* 0x9e37) & (Self.size - 1)
+        try appendPool(salt, element, from: 0, count - 8, to: &buffer)
+    }
+
+    /// Appends a piece of the text of an element, `bytes` being at least 8 from its start.
+    func append(
+        _ salt: UInt64, _ element: Int, piece bytes: Range<Int>, to buffer: inout RegionBuffer
+    ) throws(SystemError) {
+        try appendPool(salt, element, from: bytes.lowerBound - 8, bytes.count, to: &buffer)
+    }
+
+    private func appendPool(
+        _ salt: UInt64, _ element: Int, from start: Int, _ count: Int,
+        to buffer: inout RegionBuffer
+    ) throws(SystemError) {
+        var rest = count
+        var offset =
+            (Int((salt >> 32) &+ UInt64(element) &* 0x9e37) &+ start) & (Self.size - 1)
         while rest > 0 {
             let size = min(rest, Self.size - offset)
             try buffer.append(pool.view.slice(offset, size))

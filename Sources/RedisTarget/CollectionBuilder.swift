@@ -22,6 +22,11 @@ struct CollectionBuilder: ~Copyable {
     // Elements of the value in hand that have an expiry.
     private var expiringElements = 0
     private(set) var memberExpiriesDropped = 0
+    /// A part of a big value: its elements are added, nothing else.
+    private var isPart = false
+    /// Elements of the value or part in hand that were written, and those of them with an expiry.
+    private(set) var written = 0
+    private(set) var writtenExpiring = 0
 
     /// - Parameter knowsFieldExpiry: the target has HPEXPIREAT.
     init(knowsFieldExpiry: Bool) throws(SystemError) {
@@ -39,6 +44,19 @@ struct CollectionBuilder: ~Copyable {
         start = reader.mark
         expiringElements = 0
         stage = .open
+        isPart = false
+        self.unixMilliseconds = unixMilliseconds
+    }
+
+    /// Begins with a part of a big value: `units` elements or nodes, to be added to a key.
+    mutating func open(part entry: SnapshotEntry, units: Int, unixMilliseconds: Int64) {
+        reader.open(type: entry.type, units: units, part: entry.value)
+        start = reader.mark
+        expiringElements = 0
+        written = 0
+        writtenExpiring = 0
+        stage = .elements
+        isPart = true
         self.unixMilliseconds = unixMilliseconds
     }
 
@@ -62,6 +80,7 @@ struct CollectionBuilder: ~Copyable {
                 }
             case .elementExpiries:
                 guard try writeElementExpiries(entry, place, target) else { return false }
+                if isPart { return true }
                 stage = .expiry
             case .expiry:
                 guard try place.expire(entry, target) else { return false }
@@ -90,18 +109,22 @@ struct CollectionBuilder: ~Copyable {
         target.header(arguments: 2 + elements * perElement)
         target.argument(CollectionBuilder.command(family))
         target.argument(entry.key)
-        var written = 0
-        while written < elements {
+        var added = 0
+        var addedExpiring = 0
+        while added < elements {
             guard let element = try reader.next() else { break }
             guard isAlive(element) else { continue }
-            written += 1
-            if element.expiryMilliseconds != 0 { expiringElements += 1 }
+            added += 1
+            if element.expiryMilliseconds != 0 { addedExpiring += 1 }
             if family == .zset { target.argument(double: element.score, scratch: &scratch) }
             target.argument(element.member)
             if family == .hash { target.argument(element.value) }
         }
-        precondition(written == elements, "a checked value reads the same twice")
+        precondition(added == elements, "a value reads the same twice")
         place.endPart(entry, target)
+        written += added
+        writtenExpiring += addedExpiring
+        expiringElements += addedExpiring
         return true
     }
 

@@ -22,6 +22,14 @@ public enum CommandKind: UInt8, Sendable, BitwiseCopyable {
     case discard
     /// The true expiry of a key that was kept alive; no record.
     case expiry
+    /// A command that builds the shadow of a big value, the one that asks for its size, and the one
+    /// that makes entries pending. The low half of `nextLSN` is the value's number; of a claim the
+    /// high half is the entries asked for.
+    case shadow, shadowLength, shadowClaim
+    /// The removal of a shadow that was given up; no record.
+    case shadowRemoval
+    /// Looks for shadows that dead runs left; no record.
+    case sweep
     /// The last (or only) command of a value that was read again; no record. `nextLSN` is its
     /// place in the repair list.
     case repair
@@ -31,7 +39,7 @@ extension CommandKind {
     /// Whether an error reply means that a record was not applied.
     var failsItsRecord: Bool {
         switch self {
-        case .script, .auxiliaryScript, .discard: false
+        case .script, .auxiliaryScript, .discard, .shadowRemoval, .sweep: false
         default: true
         }
     }

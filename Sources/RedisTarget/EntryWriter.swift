@@ -249,6 +249,9 @@ struct EntryPlace {
     var kind: CommandKind
     var nextLSN: UInt64
     var unixMilliseconds: Int64
+    /// What its earlier commands are marked as, and with.
+    var partKind = CommandKind.part
+    var partNumber: UInt64 = 0
 
     /// Ends the entry's last command.
     func end(_ entry: SnapshotEntry, _ target: TargetConnection) {
@@ -257,7 +260,7 @@ struct EntryPlace {
 
     /// Ends one of its earlier commands.
     func endPart(_ entry: SnapshotEntry, _ target: TargetConnection) {
-        target.end(.part, flow: flow, database: entry.database, nextLSN: 0)
+        target.end(partKind, flow: flow, database: entry.database, nextLSN: partNumber)
     }
 
     /// Opens the entry's transaction; false if there is no room, as with all of these.

@@ -22,11 +22,10 @@ struct StreamBuilder: ~Copyable {
     }
 
     private var reader: StreamReader
-    private let knowsEntriesRead: Bool
+    private var commands: StreamCommands
     // Names of the group and the consumer in hand, kept over turns.
     private var group: RegionBuffer
     private var consumer: RegionBuffer
-    private var text: RegionBuffer
     private var stage = Stage.open
     private(set) var pendingEntriesDropped = 0
 
@@ -34,11 +33,11 @@ struct StreamBuilder: ~Copyable {
         let reader = try StreamReader()
         let group = try RegionBuffer(capacity: 4096)
         let consumer = try RegionBuffer(capacity: 4096)
-        text = try RegionBuffer(capacity: 4096)
+        let commands = try StreamCommands(knowsEntriesRead: knowsEntriesRead)
         self.reader = reader
         self.group = group
         self.consumer = consumer
-        self.knowsEntriesRead = knowsEntriesRead
+        self.commands = commands
     }
 
     /// Begins with an entry whose structure was checked.
@@ -73,11 +72,19 @@ struct StreamBuilder: ~Copyable {
         case .entries:
             return try add(entry, place, target)
         case .temporaryGroup:
-            return try makeTemporaryGroup(entry, place, target)
+            guard try commands.makeTemporaryGroup(entry, place, target) else { return false }
+            stage = .withoutGroup
+            return true
         case .withoutGroup:
-            return try destroyTemporaryGroup(entry, place, target)
+            guard try commands.destroyTemporaryGroup(entry, place, target) else { return false }
+            stage = .identity
+            return true
         case .identity:
-            return try identify(entry, place, target)
+            guard try commands.identify(reader.metadata, entry, place, target) else {
+                return false
+            }
+            stage = .groups
+            return true
         case .groups:
             return try makeGroup(entry, place, target)
         case .consumers:
@@ -108,7 +115,7 @@ struct StreamBuilder: ~Copyable {
             bytes += TargetConnection.argumentBytes(field.name.count)
             bytes += TargetConnection.argumentBytes(field.value.count)
         }
-        guard try begin(entry, place, target, bytes) else {
+        guard try commands.begin(entry, place, target, bytes) else {
             try reader.rewind(to: start)
             return false
         }
@@ -116,7 +123,7 @@ struct StreamBuilder: ~Copyable {
         target.header(arguments: 3 + message.fieldCount * 2)
         target.argument("XADD")
         target.argument(entry.key)
-        try argument(message.id, target)
+        try commands.argument(message.id, target)
         while let field = try reader.nextField() {
             target.argument(field.name)
             target.argument(field.value)
@@ -125,65 +132,6 @@ struct StreamBuilder: ~Copyable {
         return true
     }
 
-    // XGROUP CREATE key group 0 MKSTREAM
-    private mutating func makeTemporaryGroup(
-        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
-    ) throws(DecodeError) -> Bool {
-        let bytes = entry.key.count + TargetConnection.argumentBytes(8) * 6
-        guard try begin(entry, place, target, bytes) else { return false }
-        target.header(arguments: 6)
-        target.argument("XGROUP")
-        target.argument("CREATE")
-        target.argument(entry.key)
-        target.argument(StreamBuilder.temporaryGroup)
-        target.argument("0")
-        target.argument("MKSTREAM")
-        place.endPart(entry, target)
-        stage = .withoutGroup
-        return true
-    }
-
-    // XGROUP DESTROY key group
-    private mutating func destroyTemporaryGroup(
-        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
-    ) throws(DecodeError) -> Bool {
-        let bytes = entry.key.count + TargetConnection.argumentBytes(8) * 4
-        guard try begin(entry, place, target, bytes) else { return false }
-        target.header(arguments: 4)
-        target.argument("XGROUP")
-        target.argument("DESTROY")
-        target.argument(entry.key)
-        target.argument(StreamBuilder.temporaryGroup)
-        place.endPart(entry, target)
-        stage = .identity
-        return true
-    }
-
-    private static var temporaryGroup: ByteView { "df2redis" }
-
-    // XSETID key last [ENTRIESADDED n MAXDELETEDID id]
-    private mutating func identify(
-        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
-    ) throws(DecodeError) -> Bool {
-        let metadata = reader.metadata
-        let bytes = entry.key.count + TargetConnection.argumentBytes(StreamID.textCapacity) * 7
-        guard try begin(entry, place, target, bytes) else { return false }
-        target.header(arguments: knowsEntriesRead ? 7 : 3)
-        target.argument("XSETID")
-        target.argument(entry.key)
-        try argument(metadata.lastID, target)
-        if knowsEntriesRead {
-            target.argument("ENTRIESADDED")
-            target.argument(decimal: Int64(clamping: metadata.entriesAdded))
-            target.argument("MAXDELETEDID")
-            try argument(metadata.maxDeletedID, target)
-        }
-        place.endPart(entry, target)
-        stage = .groups
-        return true
-    }
-
-    // XGROUP CREATE key group last [ENTRIESREAD n]
     private mutating func makeGroup(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
     ) throws(DecodeError) -> Bool {
@@ -192,31 +140,18 @@ struct StreamBuilder: ~Copyable {
             stage = .expiry
             return true
         }
-        let bytes =
-            entry.key.count + next.name.count
-            + TargetConnection.argumentBytes(StreamID.textCapacity) * 7
-        guard try begin(entry, place, target, bytes) else {
+        guard
+            try commands.makeGroup(
+                next.name, next.lastID, entriesRead: next.entriesRead, entry, place, target)
+        else {
             try reader.rewind(to: start)
             return false
         }
-        let tellsRead = knowsEntriesRead && next.entriesRead >= 0
-        target.header(arguments: tellsRead ? 7 : 5)
-        target.argument("XGROUP")
-        target.argument("CREATE")
-        target.argument(entry.key)
-        target.argument(next.name)
-        try argument(next.lastID, target)
-        if tellsRead {
-            target.argument("ENTRIESREAD")
-            target.argument(decimal: next.entriesRead)
-        }
-        place.endPart(entry, target)
-        try StreamBuilder.keep(next.name, in: &group)
+        try StreamCommands.keep(next.name, in: &group)
         stage = .consumers
         return true
     }
 
-    // XGROUP CREATECONSUMER key group consumer
     private mutating func makeConsumer(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
     ) throws(DecodeError) -> Bool {
@@ -225,21 +160,11 @@ struct StreamBuilder: ~Copyable {
             stage = .groups
             return true
         }
-        let bytes =
-            entry.key.count + group.count + next.name.count
-            + TargetConnection.argumentBytes(16) * 5
-        guard try begin(entry, place, target, bytes) else {
+        guard try commands.makeConsumer(group.view, next.name, entry, place, target) else {
             try reader.rewind(to: start)
             return false
         }
-        target.header(arguments: 5)
-        target.argument("XGROUP")
-        target.argument("CREATECONSUMER")
-        target.argument(entry.key)
-        target.argument(group.view)
-        target.argument(next.name)
-        place.endPart(entry, target)
-        try StreamBuilder.keep(next.name, in: &consumer)
+        try StreamCommands.keep(next.name, in: &consumer)
         stage = .pending
         return true
     }
@@ -260,7 +185,7 @@ struct StreamBuilder: ~Copyable {
         let bytes =
             entry.key.count + group.count + consumer.count
             + TargetConnection.argumentBytes(StreamID.textCapacity) * 12
-        guard try begin(entry, place, target, bytes) else {
+        guard try commands.begin(entry, place, target, bytes) else {
             try reader.rewind(to: start)
             return false
         }
@@ -270,7 +195,7 @@ struct StreamBuilder: ~Copyable {
         target.argument(group.view)
         target.argument(consumer.view)
         target.argument("0")
-        try argument(next.id, target)
+        try commands.argument(next.id, target)
         target.argument("TIME")
         target.argument(decimal: next.deliveryTimeMilliseconds)
         target.argument("RETRYCOUNT")
@@ -279,34 +204,5 @@ struct StreamBuilder: ~Copyable {
         target.argument("JUSTID")
         place.endPart(entry, target)
         return true
-    }
-
-    private func begin(
-        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection, _ bytes: Int
-    ) throws(DecodeError) -> Bool {
-        try target.begin(flow: place.flow, database: entry.database, bytes: bytes)
-    }
-
-    private mutating func argument(
-        _ id: StreamID, _ target: TargetConnection
-    ) throws(DecodeError) {
-        text.clear()
-        do {
-            try text.append(id)
-        } catch {
-            throw DecodeError(.outOfMemory)
-        }
-        target.argument(text.view)
-    }
-
-    private static func keep(
-        _ name: ByteView, in buffer: inout RegionBuffer
-    ) throws(DecodeError) {
-        buffer.clear()
-        do {
-            try buffer.append(name)
-        } catch {
-            throw DecodeError(.outOfMemory)
-        }
     }
 }

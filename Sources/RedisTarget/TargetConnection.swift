@@ -32,6 +32,8 @@ public final class TargetConnection {
     private var exclusiveFlow = -1
     /// Commands sent, SELECT and log-in included.
     public private(set) var commandsSent = 0
+    /// How many of them were a SELECT that nobody asked for.
+    private(set) var selectsSent = 0
 
     private enum Oversize {
         case none
@@ -85,12 +87,13 @@ public final class TargetConnection {
     /// Opens a command of `flow` in `database` that takes at most `bytes` bytes (see
     /// `argumentBytes`). False if there is no room now; ask again after replies came in.
     /// Throws `outOfMemory`.
+    /// - Parameter commands: how many are written into this room, each ended on its own.
     public func begin(
-        flow: Int, database: Int, bytes: Int
+        flow: Int, database: Int, bytes: Int, commands: Int = 1
     ) throws(DecodeError) -> Bool {
-        // Room for two: a SELECT may come before it.
+        // Room for one more: a SELECT may come before it.
         guard exclusiveFlow < 0 || exclusiveFlow == flow, oversizeState == .none,
-            !isAwaitingSelect, inFlight.free > 1
+            !isAwaitingSelect, inFlight.free > commands
         else { return false }
         let bound = bytes + TargetConnection.overheadBytes
         let isOversize = bound > socket.output.capacity / 2
@@ -102,6 +105,7 @@ public final class TargetConnection {
             argument("SELECT")
             argument(decimal: Int64(database))
             end(.select, flow: flow, database: database, nextLSN: 0)
+            selectsSent += 1
             selectedDatabase = database
             // What follows a refused SELECT would land in another database.
             guard database < confirmedDatabases.count, confirmedDatabases[database] else {

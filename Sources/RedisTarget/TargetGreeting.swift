@@ -15,6 +15,8 @@ public struct TargetGreeting {
     private let name: String
     private var isRefused = false
     public private(set) var version: TargetVersion?
+    /// Databases of the target that hold keys.
+    public private(set) var usedDatabases: [Int] = []
 
     public init(user: String?, password: String?, name: String) {
         self.user = user
@@ -99,6 +101,7 @@ public struct TargetGreeting {
                 isLogin: false, message: "it is loading its data; try again when it is done")
         }
         version = found
+        usedDatabases = info.usedDatabases
         return .ready(found)
     }
 }

@@ -135,4 +135,23 @@ public struct InfoText {
         }
         return nil
     }
+
+    /// The numbers of the `db0:keys=...` lines of INFO keyspace.
+    var usedDatabases: [Int] {
+        var numbers: [Int] = []
+        var position = 0
+        while position < text.count {
+            let end = text.firstLineEnd(from: position) ?? text.count
+            let line = text.slice(position, end - position)
+            position = end + 2
+            guard line.starts(with: "db") else { continue }
+            var digits = 2
+            while digits < line.count, line[digits] != UInt8(ascii: ":") { digits += 1 }
+            guard line.dropFirst(digits).starts(with: ":keys="),
+                let number = line.slice(2, digits - 2).parseInteger()
+            else { continue }
+            numbers.append(Int(number))
+        }
+        return numbers
+    }
 }

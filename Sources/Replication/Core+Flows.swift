@@ -114,6 +114,8 @@ extension Core {
             return .needsInput
         case .entry(let entry):
             return try handle(entry, flow)
+        case .bigValue(let step):
+            return try handle(step, flow)
         case .refused(let entry, let size):
             flow.progress.snapshot.read += 1
             totals.entriesByFamily[Int(entry.type.family.rawValue)] += 1
@@ -121,13 +123,7 @@ extension Core {
                 countFiltered(entry, flow)
                 return .done
             }
-            flow.progress.snapshot.failed += 1
-            report(
-                Finding(
-                    kind: .failed, database: entry.database, key: entry.key.printable(),
-                    command: entry.type.family.name,
-                    reason: "its \(size) bytes are above the limit of "
-                        + "\(settings.valueBytesLimit) bytes for one value"))
+            refuse(entry, size, flow)
         case .journalBlob(let count, let body):
             return try handleBlob(count, body, flow)
         case .auxiliary(let name, let value):
@@ -140,6 +136,17 @@ extension Core {
             perform(flow.session.snapshotEnd(), on: flow)
         }
         return .done
+    }
+
+    func refuse(_ entry: SnapshotEntry, _ size: Int, _ flow: Flow) {
+        flow.progress.snapshot.failed += 1
+        report(
+            Finding(
+                kind: .failed, database: entry.database, key: entry.key.printable(),
+                command: entry.type.family.name,
+                reason: "its \(size) bytes are above the limit of "
+                    + "\(settings.valueBytesLimit) bytes for one value, or an element of it above "
+                    + "\(settings.heldBytesLimit)"))
     }
 
     private func handle(_ entry: SnapshotEntry, _ flow: Flow) throws(DecodeError) -> Step {
@@ -189,15 +196,18 @@ extension Core {
             if entry.isSticky { stickyEntries += 1 }
             if entry.hasMemcachedFlags { memcachedEntries += 1 }
         case .impossible:
-            flow.progress.snapshot.skipped += 1
-            totals.skippedByFamily[Int(entry.type.family.rawValue)] += 1
-            report(
-                Finding(
-                    kind: .skipped, database: entry.database, key: entry.key.printable(),
-                    command: entry.type.family.name,
-                    reason: "the target has no such type"))
+            skip(entry, flow)
         }
         return .done
+    }
+
+    func skip(_ entry: SnapshotEntry, _ flow: Flow) {
+        flow.progress.snapshot.skipped += 1
+        totals.skippedByFamily[Int(entry.type.family.rawValue)] += 1
+        report(
+            Finding(
+                kind: .skipped, database: entry.database, key: entry.key.printable(),
+                command: entry.type.family.name, reason: "the target has no such type"))
     }
 
     /// An error found inside a value or record, with its place in the flow.

@@ -80,7 +80,7 @@ extension Core {
                 kind: .failed, database: record.database, key: "(LSN \(record.lsn))",
                 command: "(journal record)",
                 reason: "its \(size) bytes are above the limit of "
-                    + "\(settings.valueBytesLimit) bytes"))
+                    + "\(settings.heldBytesLimit) bytes"))
     }
 
     private func handle(

@@ -52,7 +52,7 @@ extension Core {
             reader = try KeyReader(
                 KeyReaderSettings(
                     credentials: settings.controlSettings.credentials,
-                    limitBytes: settings.valueBytesLimit),
+                    limitBytes: settings.heldBytesLimit),
                 now: nowMilliseconds)
             try reactor.add(socket)
             readerSocket = socket

@@ -164,7 +164,8 @@ extension Core {
 
     private var decoderLimits: DecoderLimits {
         DecoderLimits(
-            windowBytes: settings.flowRingBytes / 4, assemblyBytes: settings.valueBytesLimit)
+            windowBytes: settings.flowRingBytes / 4, assemblyBytes: settings.heldBytesLimit,
+            bigValueBytes: settings.bigValueBytes, valueBytes: settings.valueBytesLimit)
     }
 
     private func beginJournal(_ flow: Flow, _ next: UInt64) {

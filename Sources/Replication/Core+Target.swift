@@ -40,6 +40,7 @@ extension Core {
         do throws(DecodeError) {
             // An open transaction would swallow what follows.
             guard try entries?.abandon(target) ?? true else { return }
+            guard try shadows?.giveUpAll(target) ?? true else { return }
         } catch {
             fail(.interrupted, "no memory to end a transaction")
             return
@@ -103,6 +104,12 @@ extension Core {
             }
         case .part, .discard:
             break
+        case .shadow, .shadowLength, .shadowClaim:
+            shadows?.settle(reply, target)
+        case .shadowRemoval:
+            if reply.reply.hasError { leaveShadow(reply) }
+        case .sweep:
+            settleSweep(reply)
         case .repair:
             settleRepair(reply)
         case .auxiliaryScript:
@@ -165,12 +172,15 @@ extension Core {
         case .ready(let version):
             do throws(SystemError) {
                 entries = try EntryWriter(version: version, method: settings.writeMethod.method)
+                shadows = try ShadowWriter(
+                    version: version, task: settings.taskName,
+                    directory: settings.stateDirectory ?? "/tmp")
             } catch {
                 fail(.interrupted, "no memory for the target's writer: \(error)")
                 return
             }
             isTargetUsable = true
-            if !isLeaving { connectSource() }
+            startSweep()
         case .refused(let isLogin, let message):
             fail(isLogin ? .unreachable : .refused, "the target \(settings.target): \(message)")
         }

@@ -85,8 +85,15 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var greeting: TargetGreeting
     /// Made once the target has said what it is.
     var entries: EntryWriter?
+    /// The same, for values that come in parts.
+    var shadows: ShadowWriter?
+    /// Databases of the target to be swept before the run, and where in the first one.
+    var databasesToSweep: [Int] = []
+    var sweepCursor: [UInt8] = []
+    var targetNotices: [String] = []
     var journalWriter = JournalWriter()
     let keyRules: KeyRules
+    /// The target let us in, and nothing has shown since that it is gone.
     var isTargetUsable = false
     /// When the target last answered, or had nothing to answer.
     var targetHeardAt: Int64 = 0
@@ -157,7 +164,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         held = try HeldExpiries()
         pops = try PopWatch()
         groups = try StreamGroups()
-        repairs = try RepairList(valueBytesLimit: settings.valueBytesLimit)
+        repairs = try RepairList(valueBytesLimit: settings.heldBytesLimit)
         try reactor.add(socket)
         targetHeardAt = reactor.now
     }
@@ -275,6 +282,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
 
     func turnEnding() {
         target.pumpOversize()
+        if !databasesToSweep.isEmpty { sweep() }
         advanceRepairs()
         if settings.mode == .migrate { decideOnFlows() }
         for flow in flows where !flow.isClosed {
@@ -360,14 +368,16 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         totals.repairsOpen = repairs.openCount
         totals.memberExpiriesDropped =
             journalWriter.memberExpiriesDropped + (entries?.memberExpiriesDropped ?? 0)
+            + (shadows?.memberExpiriesDropped ?? 0)
         totals.stickyFlagsDropped = stickyEntries + journalWriter.stickyFlagsDropped
         totals.memcachedFlagsDropped = memcachedEntries + journalWriter.memcachedFlagsDropped
         totals.bytesSent = target.bytesSent
         totals.expiriesHeld = held.count
         totals.expiriesNotHeld = held.notHeld
-        totals.pendingEntriesDropped = entries?.pendingEntriesDropped ?? 0
+        totals.pendingEntriesDropped =
+            (entries?.pendingEntriesDropped ?? 0) + (shadows?.pendingEntriesDropped ?? 0)
         totals.findings = findings.list
-        totals.notices = control.warnings
+        totals.notices = targetNotices + control.warnings
         shared.publish(totals)
     }
 

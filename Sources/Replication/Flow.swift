@@ -19,6 +19,8 @@ final class Flow {
     var blob: JournalBlobReader?
     /// Whether the held item was counted as read.
     var heldIsCounted = false
+    /// Values in parts that were counted as read, and have not come to their end.
+    var bigValuesOpen = 0
     var isBlocked = false
     /// Has reached a flush and waits for the other flows.
     var waitsForFlush = false
@@ -66,6 +68,9 @@ final class Flow {
                 progress.snapshot.read -= 1
             }
         }
+        // What was built of them is removed.
+        progress.snapshot.read -= bigValuesOpen
+        bigValuesOpen = 0
         heldEvent = nil
         heldRecord = nil
         blob = nil

@@ -69,6 +69,8 @@ public struct ReplicationSettings: Sendable {
     public var flowRingBytes: Int
     /// Send buffer of one target connection, a power of two.
     public var targetRingBytes: Int
+    /// Values above this many encoded bytes are written in parts, without being held.
+    public var bigValueBytes: Int
     /// Values above this many encoded bytes are refused by name.
     public var valueBytesLimit: Int
     /// Whether to run although the target will very likely differ, for what is known of the source.
@@ -85,7 +87,12 @@ public struct ReplicationSettings: Sendable {
         writeMethod = .automatic
         flowRingBytes = 1 << 20
         targetRingBytes = 4 << 20
-        valueBytesLimit = 512 << 20
+        bigValueBytes = 1 << 20
+        valueBytesLimit = 64 << 30
         acceptsSourceRisk = false
     }
+
+    /// What cannot be written in parts, and is held: one element, a packed container, a journal
+    /// record, a value under repair. No string of a Redis is larger.
+    public var heldBytesLimit: Int { min(valueBytesLimit, 512 << 20) }
 }

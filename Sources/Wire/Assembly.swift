@@ -21,6 +21,23 @@ final class Assembly {
     /// Stream id of its chunks, 0 for an item without chunks.
     var chunkID: UInt32 = 0
 
+    /// Of a value that comes in parts: where it is, and its number. Then `value` holds what was
+    /// collected before that was known, or a unit that does not fit the window.
+    var parts: PartCursor?
+    var number: UInt32 = 0
+    /// Bytes of `value` that went out already.
+    var drained = 0
+    /// A unit is being collected; `walker` knows where it ends.
+    var isCollecting = false
+
+    /// The entry with a part of its value, or without.
+    func entry(_ type: ValueType, value: ByteView = ByteView()) -> SnapshotEntry {
+        SnapshotEntry(
+            database: database, type: type, key: key.view,
+            expiryMilliseconds: expiryMilliseconds, isSticky: mask & 1 != 0,
+            hasMemcachedFlags: mask & 2 != 0, value: value)
+    }
+
     init() throws(SystemError) {
         key = try RegionBuffer()
         value = try RegionBuffer()
@@ -71,6 +88,9 @@ struct AssemblyPool {
             assembly.valueSize = 0
             assembly.isRefused = false
             assembly.chunkID = 0
+            assembly.parts = nil
+            assembly.drained = 0
+            assembly.isCollecting = false
             usedBytes += size
             return assembly
         } catch {
@@ -96,6 +116,17 @@ struct AssemblyPool {
             throw DecodeError(.outOfMemory)
         }
         usedBytes += after - before
+    }
+
+    /// Forgets the first bytes of the value.
+    mutating func removeFirst(_ size: Int, of assembly: Assembly) {
+        usedBytes -= AssemblyPool.pages(assembly.value.count)
+        if size == assembly.value.count {
+            assembly.value.clear(keeping: pooledRegionBytes)
+        } else {
+            assembly.value.removeFirst(size)
+        }
+        usedBytes += AssemblyPool.pages(assembly.value.count)
     }
 
     mutating func release(_ assembly: Assembly) {

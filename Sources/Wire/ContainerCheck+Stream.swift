@@ -78,7 +78,7 @@ extension ContainerCheck {
 }
 
 /// Ids in strictly ascending order and the sum of their hashes.
-private struct PendingIDs {
+struct PendingIDs {
     private var last: StreamID?
     private(set) var sum: UInt64 = 0
 

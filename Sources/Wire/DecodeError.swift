@@ -51,12 +51,26 @@ public struct DecoderLimits: Sendable {
     /// An item that does not fit a window of this many bytes is moved to an assembly buffer. The
     /// input ring must hold at least twice as much.
     public var windowBytes: Int
-    /// All assembly buffers of one decoder together; a value above it is refused by name.
+    /// All assembly buffers of one decoder together; what cannot be taken apart (an element, a packed
+    /// container, a journal record) is refused above it.
     public var assemblyBytes: Int
+    /// A value above this many encoded bytes comes in parts, and is not held; at least the window.
+    public var bigValueBytes: Int
+    /// A value in parts above this many encoded bytes is refused by name.
+    public var valueBytes: Int
 
-    public init(windowBytes: Int = 256 << 10, assemblyBytes: Int = 512 << 20) {
+    public init(
+        windowBytes: Int = 256 << 10, assemblyBytes: Int = 512 << 20, bigValueBytes: Int = .max,
+        valueBytes: Int = .max
+    ) {
         precondition(windowBytes >= 4096)
         self.windowBytes = windowBytes
         self.assemblyBytes = assemblyBytes
+        self.bigValueBytes = max(bigValueBytes, windowBytes)
+        self.valueBytes = valueBytes
     }
+
+    /// Assembly buffers of one decoder together above which a value comes in parts though it is not
+    /// big yet: many chunk ids may be open at once.
+    var assembliesBytes: Int { bigValueBytes > .max / 8 ? .max : 8 * bigValueBytes }
 }

@@ -12,6 +12,8 @@ public struct RESPReply {
     public var content: ByteView
     /// True if the reply is an error, or an array with an error inside.
     public var hasError: Bool
+    /// Elements of an array, else 0.
+    public var elementCount = 0
 }
 
 /// Bytes that are no RESP2 reply: the connection is out of step and must be dropped.
@@ -32,6 +34,7 @@ public struct RESPReplyScanner: ~Copyable {
     private var elementsRemaining = 0
     private var bulkBytesRemaining = 0
     private var insideArray = false
+    private var elementCount = 0
     private var kind = RESPReply.Kind.simple
     private var hasError = false
     private var errorText: RegionBuffer
@@ -68,6 +71,7 @@ public struct RESPReplyScanner: ~Copyable {
                 return RESPReply(kind: .simple, content: content, hasError: false)
             }
             elementsRemaining = 1
+            elementCount = 0
             hasError = false
             kind = .array
         }
@@ -111,7 +115,8 @@ public struct RESPReplyScanner: ~Copyable {
             }
         }
         insideArray = false
-        return RESPReply(kind: kind, content: content, hasError: hasError)
+        return RESPReply(
+            kind: kind, content: content, hasError: hasError, elementCount: elementCount)
     }
 
     /// Takes one element's first line; false if a bulk's bytes follow.
@@ -147,6 +152,7 @@ public struct RESPReplyScanner: ~Copyable {
             if count < 0 {
                 complete(.null)
             } else {
+                if !insideArray { elementCount = Int(count) }
                 insideArray = true
                 elementsRemaining += Int(count) - 1
             }

@@ -15,10 +15,13 @@ extension SnapshotDecoder {
             taken = start
             current = assembly
             chunkRemaining = size
-            mode = .assembling
+            mode = assembly.parts == nil ? .assembling : .parts
             return nil
         }
         let rest = source.dropFirst(start)
+        if let event = try bigFirstChunk(id, rest.slice(0, min(rest.count, size)), size) {
+            return event
+        }
         if rest.count >= size { return try wholeFirstChunk(id, rest.slice(0, size)) }
         guard isFull(source) else { return .needMore }
         return try largeFirstChunk(id, rest, size)
@@ -38,8 +41,11 @@ extension SnapshotDecoder {
         guard start + count == payload.count, walker.isBetweenPrimitives else {
             throw DecodeError(.straddlesBoundary)
         }
-        taken = SnapshotDecoder.chunkHeaderSize + payload.count
         let value = payload.dropFirst(start)
+        if walker.isComplete, isTooBig(head.type, value.count) {
+            return try beginChunkParts(id, head, start, payload.count)
+        }
+        taken = SnapshotDecoder.chunkHeaderSize + payload.count
         if walker.isComplete { return .entry(try makeEntry(head, value: value)) }
         try openChunk(id, head, walker, value)
         return nil
@@ -104,6 +110,7 @@ extension SnapshotDecoder {
         guard let assembly = current else { preconditionFailure("an assembly is current") }
         let isLastPiece = source.count >= chunkRemaining
         let piece = isLastPiece ? source.slice(0, chunkRemaining) : source
+        if isTooBig(assembly, with: piece.count) { return beginParts(assembly) }
         let count = try assembly.walker.advance(piece)
         try pool.append(piece.slice(0, count), to: assembly)
         if assembly.isRefused, case .journalBlob = assembly.kind {
@@ -138,11 +145,7 @@ extension SnapshotDecoder {
             }
             return .journalBlob(count: count, body: try decodedBody(body))
         case .entry(let type):
-            let entry = SnapshotEntry(
-                database: assembly.database, type: type, key: assembly.key.view,
-                expiryMilliseconds: assembly.expiryMilliseconds,
-                isSticky: assembly.mask & 1 != 0, hasMemcachedFlags: assembly.mask & 2 != 0,
-                value: assembly.value.view)
+            let entry = assembly.entry(type, value: assembly.value.view)
             return assembly.isRefused ? .refused(entry, size: assembly.valueSize) : .entry(entry)
         }
     }

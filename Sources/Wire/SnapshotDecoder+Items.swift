@@ -36,11 +36,23 @@ extension SnapshotDecoder {
             return try waitForHead(source)
         }
         let start = cursor.position
-        if waitingCount == nil { walker = ValueWalker(head.type) }
         var count = waitingCount ?? 0
+        if count == 0 {
+            if try isBigString(head.type, source.dropFirst(start)) {
+                waitingCount = nil
+                taken = start
+                return try beginParts(head)
+            }
+            walker = ValueWalker(head.type)
+        }
         count += try walker.advance(source.dropFirst(start + count))
         if walker.isComplete {
             waitingCount = nil
+            if isTooBig(head.type, count) {
+                // It is at hand, but one huge command would hold the target up.
+                taken = start
+                return try beginParts(head)
+            }
             taken = start + count
             return .entry(try makeEntry(head, value: source.slice(start, count)))
         }
@@ -76,7 +88,7 @@ extension SnapshotDecoder {
 
     /// Old releases wrote JSON with the code that Redis gave to SET_LISTPACK in RDB version 10
     /// (protocol.md 1.4).
-    private func reportedType(_ type: ValueType) -> ValueType {
+    func reportedType(_ type: ValueType) -> ValueType {
         type == .setListpack && version < 10 ? .json : type
     }
 

@@ -17,6 +17,8 @@ public struct SnapshotDecoder: ~Copyable {
         case skipping
         /// Inside the bytes of `current`.
         case assembling
+        /// The same, and they go out in parts.
+        case parts
         case finished
     }
 
@@ -52,6 +54,9 @@ public struct SnapshotDecoder: ~Copyable {
     var current: Assembly?
     /// Bytes of the current chunk still to come; `Int.max` outside a chunk.
     var chunkRemaining = Int.max
+    var lastBigNumber: UInt32 = 0
+    /// Decompresses the LZF string that goes out in parts: there is one at a time.
+    var lzf: LZFStream
     /// The assembly that the last event shows.
     private var delivered: Assembly?
 
@@ -79,10 +84,12 @@ public struct SnapshotDecoder: ~Copyable {
         let inner = try MirroredRing(capacity: capacity)
         let keyScratch = try RegionBuffer(capacity: limits.windowBytes)
         let bodyScratch = try RegionBuffer()
+        let lzf = try LZFStream()
         self.limits = limits
         self.inner = inner
         self.keyScratch = keyScratch
         self.bodyScratch = bodyScratch
+        self.lzf = lzf
         lz4 = FrameDecompressor(.lz4)
         zstd = FrameDecompressor(.zstd)
         pool = AssemblyPool(limits: limits)
@@ -186,6 +193,8 @@ public struct SnapshotDecoder: ~Copyable {
             return code < 200 ? try entry(source) : try special(code, source)
         case .assembling:
             return try assemble(source)
+        case .parts:
+            return try parts(source)
         case .skipping:
             return try skip(source)
         case .header:

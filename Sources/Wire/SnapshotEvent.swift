@@ -35,6 +35,8 @@ public enum SnapshotEvent {
     /// The input ends inside an item. Not an error.
     case needMore
     case entry(SnapshotEntry)
+    /// A step of a value above `DecoderLimits.bigValueBytes`.
+    case bigValue(BigValueStep)
     /// A key whose value is above `DecoderLimits.assemblyBytes`; it was passed over, `value` is
     /// empty, and `size` is its encoded size in bytes.
     case refused(SnapshotEntry, size: Int)

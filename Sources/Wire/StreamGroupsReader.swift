@@ -195,7 +195,7 @@ private struct PendingRecords: ~Copyable {
 extension StreamMetadata {
     /// How many entries a group with this last id has read, as a server estimates it for a stream
     /// of type 15, of which it does not know what was deleted; -1 unknown.
-    func entriesRead(upTo id: StreamID) -> Int64 {
+    public func entriesRead(upTo id: StreamID) -> Int64 {
         let added = Int64(clamping: entriesAdded)
         if added == 0 || id == lastID { return added }
         if id > lastID { return -1 }

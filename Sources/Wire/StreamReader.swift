@@ -35,6 +35,16 @@ public struct StreamPending: Equatable, Sendable {
     public var deliveryCount: UInt64
     /// True if the stream no longer has the entry: no command can make it pending again.
     public var isDeleted: Bool
+
+    public init(
+        id: StreamID, deliveryTimeMilliseconds: Int64 = 0, deliveryCount: UInt64 = 0,
+        isDeleted: Bool = false
+    ) {
+        self.id = id
+        self.deliveryTimeMilliseconds = deliveryTimeMilliseconds
+        self.deliveryCount = deliveryCount
+        self.isDeleted = isDeleted
+    }
 }
 
 /// Reads a stream in the order in which commands can build it: entries and their fields, then

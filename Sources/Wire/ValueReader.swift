@@ -85,6 +85,22 @@ public struct ValueReader: ~Copyable {
     /// of the families list, set, sorted set and hash.
     /// Throws as `next` does.
     public mutating func open(type: ValueType, value: ByteView) throws(DecodeError) {
+        start(type, value)
+        switch type {
+        case .setIntset: container = try openContainer(.intset)
+        case .setListpack, .hashListpack, .zsetListpack: container = try openContainer(.listpack)
+        case .hashZiplist, .zsetZiplist: container = try openContainer(.ziplist)
+        default: unitsLeft = try outer.count()
+        }
+    }
+
+    /// Starts with a part of a big value: `units` elements, or nodes of a list.
+    public mutating func open(type: ValueType, units: Int, part: ByteView) {
+        start(type, part)
+        unitsLeft = units
+    }
+
+    private mutating func start(_ type: ValueType, _ value: ByteView) {
         containerScratch.reset()
         memberScratch.reset()
         valueScratch.reset()
@@ -104,12 +120,6 @@ public struct ValueReader: ~Copyable {
         case .hashListpack, .hashZiplist: shape = .packedPairs
         case .zsetListpack, .zsetZiplist: shape = .packedScoredMembers
         default: preconditionFailure("not a collection")
-        }
-        switch type {
-        case .setIntset: container = try openContainer(.intset)
-        case .setListpack, .hashListpack, .zsetListpack: container = try openContainer(.listpack)
-        case .hashZiplist, .zsetZiplist: container = try openContainer(.ziplist)
-        default: unitsLeft = try outer.count()
         }
     }
 

@@ -12,6 +12,7 @@ struct ContentOptions: ParsableArguments {
     @Option(help: "Sets; every second one holds integers.") var sets = 0
     @Option(help: "Sorted sets.") var zsets = 0
     @Option(help: "Streams; every second one has a consumer group.") var streams = 0
+    @Option(help: "Pending entries of a group; above two, every stream has one.") var pending = 2
     @Option(help: "Elements of a list, set, sorted set or stream.") var elements = 10
     @Option(help: "Bytes of a hash value, element or member.") var elementBytes = 16
     @Option(help: "Keys in a hundred that expire, within 180 days from the first.")
@@ -33,7 +34,7 @@ struct ContentOptions: ParsableArguments {
 
     func validate() throws {
         let counts = [
-            strings, stringBytes, hashes, lists, sets, zsets, streams, elementBytes,
+            strings, stringBytes, pending, hashes, lists, sets, zsets, streams, elementBytes,
             liveRecords, liveRate, liveDuringFullSync, liveBytes,
         ]
         guard counts.allSatisfy({ $0 >= 0 }) else {
@@ -67,6 +68,7 @@ struct ContentOptions: ParsableArguments {
         data.sets = shape(sets, elements)
         data.sortedSets = shape(zsets, elements)
         data.streams = shape(streams, elements)
+        data.deliveredEntries = pending
         return data
     }
 

@@ -9,6 +9,29 @@ final class RecordedRun {
     private let stateDirectory: TemporaryDirectory
     private let program: ChildProcess
 
+    /// The program's proportional set size now, 0 if it has ended.
+    var pssMiB: Double {
+        let path = "/proc/\(program.processIdentifier)/smaps_rollup"
+        guard let text = try? String(contentsOfFile: path, encoding: .utf8),
+            let line = text.split(separator: "\n").first(where: { $0.hasPrefix("Pss:") }),
+            let kibibytes = line.split(separator: " ").dropFirst().first.flatMap({ Double($0) })
+        else { return 0 }
+        return kibibytes / 1024
+    }
+
+    /// Waits for the end, and looks at the memory all the time; returns its maximum, too.
+    func waitForEndWatchingMemory(
+        timeoutSeconds: Double
+    ) throws -> (outcome: ChildProcess.Outcome, pssMiB: Double) {
+        let deadline = Date(timeIntervalSinceNow: timeoutSeconds)
+        var maximum = 0.0
+        while program.isRunning, Date() < deadline {
+            maximum = max(maximum, pssMiB)
+            usleep(10_000)
+        }
+        return (try program.waitForEnd(timeoutSeconds: 1), maximum)
+    }
+
     /// Starts everything.
     /// - Parameters:
     ///   - command: `migrate` or `replicate`.
@@ -17,6 +40,7 @@ final class RecordedRun {
     ///   - faults: what goes wrong on the source's side.
     ///   - readDelayMilliseconds: how long the source takes to read an ACK.
     ///   - server: the target's kind.
+    ///   - target: a server of an earlier run, nil for a new one.
     ///   - targetArguments: further options of redis-server.
     ///   - beforeStart: what happens to the source before df2redis comes.
     init(
@@ -24,6 +48,7 @@ final class RecordedRun {
         segmentation: Segmentation = .whole, pacing: Pacing = .unlimited, password: String? = nil,
         busyReads: Int = 0, faults: [Fault] = [], readDelayMilliseconds: Int = 0,
         arguments: [String] = [], on server: TargetServer = .system,
+        target existing: RedisServer? = nil,
         targetArguments: [String] = [],
         beforeStart: (SimulatorServer) throws -> Void = { _ in }
     ) throws {
@@ -37,7 +62,7 @@ final class RecordedRun {
         source = try SimulatorServer(source: content, options: options)
         try beforeStart(source)
         try source.start()
-        target = try RedisServer(server, arguments: targetArguments)
+        target = try existing ?? RedisServer(server, arguments: targetArguments)
         stateDirectory = try TemporaryDirectory()
         let login = password.map { ":\($0)@" } ?? ""
         program = try BuiltProgram.df2redis.start(

@@ -34,6 +34,8 @@ final class Pipeline: ReactorOwner {
     private(set) var wasUnanswered = false
     /// How often a step was asked.
     private(set) var attempts = 0
+    /// Sees each reply as it comes.
+    var onReply: (TargetReply) -> Void = { _ in }
     private var steps: [(TargetConnection) throws -> Bool] = []
     private var failure: (any Error)?
     private let timeoutSeconds: Int64
@@ -82,7 +84,10 @@ final class Pipeline: ReactorOwner {
     func ready(_ socket: Socket) {
         do {
             while socket.fill(limit: 1 << 16) > 0 {
-                while let reply = try target.nextReply() { answers.append(answer(reply)) }
+                while let reply = try target.nextReply() {
+                    onReply(reply)
+                    answers.append(answer(reply))
+                }
             }
         } catch {
             end("no reply")

@@ -2,6 +2,7 @@ import Bytes
 import CAllocGate
 import DragonflySimulator
 import Reactor
+import RedisTarget
 import TestSupport
 import Testing
 
@@ -64,6 +65,42 @@ import Testing
             #expect(watch.snapshot.allocations == 0, "snapshot entries")
             #expect(watch.journal.allocations == 0, "journal records")
         }
+
+        /// The parts of a big value, of each kind.
+        @Test(arguments: SyntheticData.Kind.allCases)
+        func partsAllocateNothing(_ kind: SyntheticData.Kind) throws {
+            guard ag_is_counting() else { return }
+            let redis = try RedisServer()
+            var data = SyntheticData(seed: 8)
+            let shape = SyntheticData.Shape(count: 1, elements: 600_000, elementBytes: 24)
+            switch kind {
+            case .string: data.strings = .init(count: 1, elements: 0, elementBytes: 200 << 20)
+            case .hash: data.hashes = shape
+            case .list: data.lists = shape
+            case .set: data.sets = shape
+            case .sortedSet: data.sortedSets = shape
+            case .stream:
+                data.streams = shape
+                data.deliveredEntries = 300_000
+            }
+            let master = try SimulatorServer(source: .synthetic(data))
+            try master.start()
+            defer { master.stop() }
+            let settings = ReplicationSettings(
+                mode: .replicate, source: Endpoint(host: "127.0.0.1", port: master.port),
+                target: Endpoint(host: "127.0.0.1", port: redis.port))
+            let shared = try CoreShared()
+            let core = try Core(
+                settings: settings, shared: shared,
+                source: try Replicator.resolve(settings.source, "source"),
+                target: try Replicator.resolve(settings.target, "target"))
+            core.tickNanoseconds = 3_600_000_000_000
+            let watch = PartWatch(core)
+            try core.reactor.run(watch)
+            #expect(core.failure == nil)
+            #expect(watch.commands >= 300)
+            #expect(watch.allocations == 0, "\(kind)")
+        }
     #endif
 }
 
@@ -103,6 +140,36 @@ private final class AllocationWatch: ReactorOwner {
         if snapshot.end != nil, journal.end != nil, !core.wasStopped {
             core.received(Core.Word.stop)
         }
+    }
+
+    func connected(_ socket: Socket) { core.connected(socket) }
+    func ready(_ socket: Socket) { core.ready(socket) }
+    func failed(_ socket: Socket, _ error: SystemError) { core.failed(socket, error) }
+    func timerFired(_ timer: Int) { core.timerFired(timer) }
+    func received(_ word: UInt64) { core.received(word) }
+}
+
+/// The same for the commands that build one value.
+private final class PartWatch: ReactorOwner {
+    let core: Core
+    private var start: (commands: Int, allocations: UInt64)?
+    private(set) var commands = 0
+    private(set) var allocations: UInt64 = 0
+
+    init(_ core: Core) {
+        self.core = core
+    }
+
+    func turnEnding() {
+        core.turnEnding()
+        let sent = core.target.commandsSent
+        if start == nil, sent >= 200 { start = (sent, ag_allocations()) }
+        guard let start, core.shadows?.isOpen(flow: 0, number: 1) ?? false else {
+            if start != nil, !core.wasStopped { core.received(Core.Word.stop) }
+            return
+        }
+        commands = sent - start.commands
+        allocations = ag_allocations() - start.allocations
     }
 
     func connected(_ socket: Socket) { core.connected(socket) }

@@ -71,7 +71,8 @@ import Wire
             Self.damage(&bytes, &generator)
             let limits = DecoderLimits(
                 windowBytes: Int.random(in: 0...3, using: &generator) == 0 ? 4096 : 160 << 10,
-                assemblyBytes: 48 << 10)
+                assemblyBytes: 48 << 10,
+                bigValueBytes: Int.random(in: 0...1, using: &generator) == 0 ? 4096 : .max)
             let piece = Int.random(in: 0...1, using: &generator) == 0 ? Int.max : 1 + index % 3000
             let run = try FlowRun(
                 bytes, limits: limits, partialLSN: sample.partialLSN, keepsEvents: false,
@@ -97,8 +98,10 @@ import Wire
     /// Random bytes behind a valid header: nothing of a stream at all.
     @Test func noise() throws {
         var generator = SeededGenerator(seed: 99)
-        let limits = DecoderLimits(windowBytes: 4096, assemblyBytes: 32 << 10)
-        for _ in 0..<Self.caseCount / 10 {
+        for index in 0..<Self.caseCount / 10 {
+            let limits = DecoderLimits(
+                windowBytes: 4096, assemblyBytes: 32 << 10,
+                bigValueBytes: index % 2 == 0 ? 4096 : .max)
             let size = Int.random(in: 1...3000, using: &generator)
             let noise = (0..<size).map { _ in UInt8.random(in: 0...255, using: &generator) }
             for partialLSN in [nil, 7] as [UInt64?] {

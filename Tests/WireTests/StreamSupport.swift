@@ -165,7 +165,48 @@ enum StreamEvent: Equatable {
         var texts: [String] { arguments.map { String(decoding: $0, as: UTF8.self) } }
     }
 
+    /// A step of a value in parts; `entry.value` is the part's bytes.
+    struct BigStep: Equatable {
+        enum Kind: Equatable {
+            case begin, opaque
+            case bytes(offset: Int)
+            case elements(Int)
+            case nodes(Int)
+            case metadata(StreamMetadata, groupCount: Int)
+            case group([UInt8], StreamID, entriesRead: Int64?)
+            case pending(Int)
+            case consumer([UInt8])
+            case owned(Int)
+            case end(refusedSize: Int?)
+        }
+
+        var number: UInt32
+        var entry: Entry
+        var kind: Kind
+
+        init(_ step: BigValueStep) {
+            number = step.number
+            entry = Entry(step.entry)
+            switch step.kind {
+            case .begin: kind = .begin
+            case .end(let size): kind = .end(refusedSize: size)
+            case .part(.opaque): kind = .opaque
+            case .part(.bytes(let offset)): kind = .bytes(offset: offset)
+            case .part(.elements(let count)): kind = .elements(count)
+            case .part(.streamNodes(let count)): kind = .nodes(count)
+            case .part(.streamMetadata(let metadata, let count)):
+                kind = .metadata(metadata, groupCount: count)
+            case .part(.streamGroup(let name, let id, let read)):
+                kind = .group(name.array(), id, entriesRead: read)
+            case .part(.streamPending(let count)): kind = .pending(count)
+            case .part(.streamConsumer(let name)): kind = .consumer(name.array())
+            case .part(.streamOwned(let count)): kind = .owned(count)
+            }
+        }
+    }
+
     case entry(Entry)
+    case bigValue(BigStep)
     case refused(Entry, size: Int)
     case journalBlob(count: Int, [Record])
     case auxiliary(name: [UInt8], value: [UInt8])
@@ -182,6 +223,7 @@ enum StreamEvent: Equatable {
         switch event {
         case .needMore: return nil
         case .entry(let entry): self = .entry(Entry(entry))
+        case .bigValue(let step): self = .bigValue(BigStep(step))
         case .refused(let entry, let size): self = .refused(Entry(entry), size: size)
         case .journalBlob(let count, let body):
             var reader = JournalBlobReader(count: count, body: body)
@@ -284,6 +326,8 @@ struct FlowRun {
         switch event {
         case .entry(let entry), .refused(let entry, _):
             return entry.value.xxh64(seed: entry.key.xxh64(seed: seed))
+        case .bigValue(let step):
+            return step.entry.value.xxh64(seed: step.entry.key.xxh64(seed: seed))
         case .auxiliary(let name, let value):
             return value.xxh64(seed: name.xxh64(seed: seed))
         case .journalBlob(let count, let body):

@@ -58,6 +58,27 @@ size_t cc_frame_encode(enum cc_frame_kind kind, const void *_Nonnull input, size
 int cc_lzf_decode(const void *_Nonnull input, size_t count, void *_Nonnull output,
                   size_t output_count);
 
+// LZF in pieces. Zero the state before the first one.
+typedef struct {
+    uint32_t run;      // bytes of the literals or of the match in hand still to be written
+    uint32_t distance; // of the match; 0 for literals
+    uint8_t stage;     // what the next byte of input is; 0 between two of these
+    uint8_t control;
+} cc_lzf_state;
+
+// Decompresses what input and room allow. *count is the size of the input, and then how much of it
+// was used. The `history` bytes before `output` must be what was written last: all of it, or the
+// last 8192 bytes, which is as far as a match reaches.
+// Returns the bytes written, or -1 if the input is damaged.
+int64_t cc_lzf_resume(cc_lzf_state *_Nonnull state, const void *_Nonnull input,
+                      size_t *_Nonnull count, void *_Nonnull output, size_t room,
+                      size_t history);
+
+// Whether the input may end here.
+static inline int cc_lzf_is_whole(const cc_lzf_state *_Nonnull state) {
+    return state->stage == 0;
+}
+
 // Compresses to LZF; returns the size, 0 when it does not fit capacity.
 size_t cc_lzf_encode(const void *_Nonnull input, size_t count, void *_Nonnull output,
                      size_t capacity);

@@ -31,6 +31,13 @@ int cp_cut_file(int fd, long long size);
 // Waits until a file's bytes are on its device.
 int cp_sync_data(int fd);
 
+// Opens a file without a name in a directory, for reading and writing.
+int cp_open_unnamed(const char *_Nonnull directory);
+
+// Writes or reads all of it at a position. A file that ends before is an error (-EIO).
+int cp_write_at(int fd, const void *_Nonnull from, size_t count, long long position);
+int cp_read_at(int fd, void *_Nonnull to, size_t count, long long position);
+
 int cp_close(int fd);
 
 int cp_shutdown_write(int fd);

@@ -33,6 +33,7 @@ struct Configuration {
     /// Nil keeps the defaults of `ReplicationSettings`.
     var flowRingBytes: Int?
     var targetRingBytes: Int?
+    var bigValueBytes: Int?
     var valueBytesLimit: Int?
 
     /// Where each setting that is not a default came from, by key.
@@ -66,6 +67,7 @@ struct Configuration {
         settings.keyRules = keyRules
         settings.flowRingBytes = flowRingBytes ?? settings.flowRingBytes
         settings.targetRingBytes = targetRingBytes ?? settings.targetRingBytes
+        settings.bigValueBytes = bigValueBytes ?? settings.bigValueBytes
         settings.valueBytesLimit = valueBytesLimit ?? settings.valueBytesLimit
         return (settings, [])
     }
@@ -143,6 +145,7 @@ struct Configuration {
                 ("writeMethod", settings.writeMethod.rawValue),
                 ("advanced.flowRingBytes", String(settings.flowRingBytes)),
                 ("advanced.targetRingBytes", String(settings.targetRingBytes)),
+                ("advanced.bigValueBytes", String(settings.bigValueBytes)),
                 ("advanced.valueBytesLimit", String(settings.valueBytesLimit)),
                 ("log.level", logLevel.rawValue),
                 ("log.format", logFormat.rawValue),

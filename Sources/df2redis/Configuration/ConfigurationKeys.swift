@@ -274,7 +274,11 @@ enum ConfigurationKeys {
         .ringBytes("advanced.targetRingBytes") { configuration, value in
             configuration.targetRingBytes = value
         },
-        .integer("advanced.valueBytesLimit", 1...(1 << 32)) { configuration, value in
+        .integer("advanced.bigValueBytes", 4096...(1 << 30)) { configuration, value in
+            configuration.bigValueBytes = value
+            return .taken
+        },
+        .integer("advanced.valueBytesLimit", 1...(1 << 40)) { configuration, value in
             configuration.valueBytesLimit = value
             return .taken
         },

@@ -1,0 +1,391 @@
+public import Bytes
+public import Wire
+
+/// What became of the last step of a big value.
+public enum ShadowOutcome {
+    /// The key is replaced; the reply settles the entry.
+    case sent
+    /// No room in the pipeline, or what was sent is not answered yet: ask again.
+    case blocked
+    /// It could not be built; the key is left as it was.
+    case failed(command: String, reason: String)
+}
+
+/// Writes values that come in parts, in fixed memory: each is built under a key of our own, its
+/// shadow, and put in the place of its key by one transaction when it is whole. Who reads the
+/// target sees the old value or the new one.
+///
+/// Commands to a shadow are no transaction, so those of other keys may come between them. A shadow
+/// has no expiry. One that is given up is removed; what a dead run left is swept by the next one.
+public struct ShadowWriter: ~Copyable {
+    private struct Shadow {
+        var database: Int
+        var family: ValueFamily
+        /// Commands sent and not answered.
+        var pending = 0
+        /// Elements or bytes that were sent, and those of them that may expire meanwhile.
+        var size = 0
+        var expiring = 0
+        /// What the target says its size is, once it was asked.
+        var measured: Int?
+        var isAsked = false
+        var failure: (command: String, reason: String)?
+        var progress = StreamProgress()
+    }
+
+    private let version: TargetVersion
+    private let directory: String
+    private var name: ShadowName
+    private var collections: CollectionBuilder
+    private var streams: ShadowStreamBuilder
+    private var shadows: [UInt64: Shadow] = [:]
+    /// The flow whose part is being written over several turns, -1 if none.
+    private var buildingFlow = -1
+    /// Pending entries whose message is deleted: no command can create them (protocol.md 3.9.7).
+    public private(set) var pendingEntriesDropped = 0
+
+    /// - Parameters:
+    ///   - task: the run's name, of which the names of the shadows are made.
+    ///   - directory: for what of one value has no room in memory.
+    public init(
+        version: TargetVersion, task: String, directory: String
+    ) throws(SystemError) {
+        // All first: a struct that owns memory cannot be left half made.
+        let name = try ShadowName(task: task)
+        let collections = try CollectionBuilder(knowsFieldExpiry: version.knowsFieldExpiry)
+        let streams = try ShadowStreamBuilder(
+            knowsEntriesRead: version.knowsEntriesRead, directory: directory)
+        self.version = version
+        self.directory = directory
+        self.name = name
+        self.collections = collections
+        self.streams = streams
+        shadows.reserveCapacity(64)
+    }
+
+    /// Element expiries that native commands of this target cannot set.
+    public var memberExpiriesDropped: Int { collections.memberExpiriesDropped }
+
+    /// Whether a value was begun, and neither ended nor given up.
+    public func isOpen(flow: Int, number: UInt32) -> Bool {
+        shadows[ShadowWriter.id(flow, number)] != nil
+    }
+
+    private static func id(_ flow: Int, _ number: UInt32) -> UInt64 {
+        UInt64(flow) << 32 | UInt64(number)
+    }
+
+    // MARK: Building
+
+    /// Begins a value. `impossible` if the target has no such type: then its further steps do
+    /// nothing.
+    public mutating func begin(
+        _ entry: SnapshotEntry, flow: Int, number: UInt32, to target: TargetConnection
+    ) throws(DecodeError) -> EntryOutcome {
+        guard version.loading(of: entry.type) != .impossible else { return .impossible }
+        guard
+            try remove(
+                database: entry.database, flow: flow, number: number, as: .shadow, target)
+        else { return .blocked }
+        shadows[ShadowWriter.id(flow, number)] = Shadow(
+            database: entry.database, family: entry.type.family, pending: 1)
+        return .sent
+    }
+
+    /// Writes a part: `blocked` until it is written whole; then its bytes are done with.
+    public mutating func write(
+        _ part: BigValuePart, _ entry: SnapshotEntry, flow: Int, number: UInt32,
+        unixMilliseconds: Int64, to target: TargetConnection
+    ) throws(DecodeError) -> EntryOutcome {
+        let id = ShadowWriter.id(flow, number)
+        guard let failure = shadows[id].map({ $0.failure != nil }) else { return .sent }
+        guard buildingFlow < 0 || buildingFlow == flow else { return .blocked }
+        if failure {
+            // Nothing more can help it.
+            buildingFlow = -1
+            return .sent
+        }
+        var shadow = entry
+        shadow.key = try makeName(flow, number)
+        let place = EntryPlace(
+            flow: flow, kind: .shadow, nextLSN: 0, unixMilliseconds: unixMilliseconds,
+            partKind: .shadow, partNumber: UInt64(number))
+        let sentBefore = target.commandsSent - target.selectsSent
+        let isDone: Bool
+        switch part {
+        case .bytes(let offset):
+            isDone = try writeBytes(shadow, place, target)
+            if isDone { shadows[id]!.size = offset + entry.value.count }
+        case .elements(let units):
+            if buildingFlow < 0 {
+                collections.open(
+                    part: shadow, units: units, unixMilliseconds: unixMilliseconds)
+            }
+            isDone = try collections.advance(shadow, place, target)
+            if isDone {
+                shadows[id]!.size += collections.written
+                shadows[id]!.expiring += collections.writtenExpiring
+            }
+        default:
+            if buildingFlow < 0 {
+                streams.progress = shadows[id]!.progress
+                try streams.open(part, entry.value, flow: flow)
+            }
+            isDone = try streams.advance(shadow, place, target)
+            if isDone {
+                shadows[id]!.progress = streams.progress
+                shadows[id]!.size = streams.progress.length
+                if let error = streams.spillError {
+                    shadows[id]!.failure = (
+                        "XCLAIM", "its pending entries cannot be kept in \(directory): \(error)"
+                    )
+                }
+            }
+        }
+        shadows[id]!.pending += target.commandsSent - target.selectsSent - sentBefore
+        buildingFlow = isDone ? -1 : flow
+        return isDone ? .sent : .blocked
+    }
+
+    // APPEND key bytes. Not SETRANGE: it would fill with zeros what somebody else removed, and the
+    // size could not tell.
+    private func writeBytes(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let bytes = entry.key.count + entry.value.count + TargetConnection.argumentBytes(8) * 3
+        guard try target.begin(flow: place.flow, database: entry.database, bytes: bytes) else {
+            return false
+        }
+        target.header(arguments: 3)
+        target.argument("APPEND")
+        target.argument(entry.key)
+        target.argument(entry.value)
+        place.endPart(entry, target)
+        return true
+    }
+
+    private mutating func makeName(
+        _ flow: Int, _ number: UInt32
+    ) throws(DecodeError) -> ByteView {
+        do {
+            return try name.name(flow: flow, number: number)
+        } catch {
+            throw DecodeError(.outOfMemory)
+        }
+    }
+
+    // MARK: The end of a value
+
+    /// Ends a value whose parts are all written: puts it in the place of its key, or gives it up if
+    /// something of it was refused.
+    public mutating func finish(
+        _ entry: SnapshotEntry, flow: Int, number: UInt32, to target: TargetConnection
+    ) throws(DecodeError) -> ShadowOutcome {
+        let id = ShadowWriter.id(flow, number)
+        guard let shadow = shadows[id] else { preconditionFailure("it was begun") }
+        if !shadow.isAsked, shadow.failure == nil {
+            guard try askSize(entry, shadow, flow, number, target) else { return .blocked }
+            shadows[id]!.isAsked = true
+            shadows[id]!.pending += 1
+            return .blocked
+        }
+        guard shadow.pending == 0 else { return .blocked }
+        if let failure = shadow.failure ?? ShadowWriter.mismatch(shadow) {
+            guard try giveUp(flow: flow, number: number, target) else { return .blocked }
+            return .failed(command: failure.command, reason: failure.reason)
+        }
+        guard
+            try swap(
+                entry, flow: flow, number: number,
+                isEmpty: shadow.measured == 0 && shadow.family != .stream, to: target)
+        else { return .blocked }
+        shadows[id] = nil
+        return .sent
+    }
+
+    /// A shadow that does not have all that was sent.
+    private static func mismatch(_ shadow: Shadow) -> (command: String, reason: String)? {
+        let measured = shadow.measured ?? -1
+        guard measured > shadow.size || measured < shadow.size - shadow.expiring else {
+            return nil
+        }
+        return (
+            sizeCommand(shadow.family).printable(),
+            "its copy has \(measured) of the \(shadow.size) elements or bytes sent: the source "
+                + "holds some twice, or another run of the same taskName writes to this target"
+        )
+    }
+
+    private mutating func askSize(
+        _ entry: SnapshotEntry, _ shadow: Shadow, _ flow: Int, _ number: UInt32,
+        _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let key = try makeName(flow, number)
+        let bytes = key.count + TargetConnection.argumentBytes(8) * 2
+        guard try target.begin(flow: flow, database: entry.database, bytes: bytes) else {
+            return false
+        }
+        target.header(arguments: 2)
+        target.argument(ShadowWriter.sizeCommand(shadow.family))
+        target.argument(key)
+        target.end(
+            .shadowLength, flow: flow, database: entry.database, nextLSN: UInt64(number))
+        return true
+    }
+
+    private static func sizeCommand(_ family: ValueFamily) -> ByteView {
+        switch family {
+        case .list: "LLEN"
+        case .set: "SCARD"
+        case .zset: "ZCARD"
+        case .hash: "HLEN"
+        case .stream: "XLEN"
+        default: "STRLEN"
+        }
+    }
+
+    /// The only place where a big value becomes visible: its key is replaced, by one transaction.
+    /// UNLINK first, because RENAME would free the old value at once, however large it is.
+    private mutating func swap(
+        _ entry: SnapshotEntry, flow: Int, number: UInt32, isEmpty: Bool,
+        to target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let key = try makeName(flow, number)
+        let bytes =
+            entry.key.count * 3 + key.count + TargetConnection.argumentBytes(20) * 10
+        guard
+            try target.begin(
+                flow: flow, database: entry.database, bytes: bytes, commands: 5)
+        else { return false }
+        let place = EntryPlace(flow: flow, kind: .entry, nextLSN: 0, unixMilliseconds: 0)
+        guard !isEmpty else {
+            // All its elements have expired: such a key does not exist.
+            target.header(arguments: 2)
+            target.argument("UNLINK")
+            target.argument(entry.key)
+            place.end(entry, target)
+            return true
+        }
+        target.header(arguments: 1)
+        target.argument("MULTI")
+        place.endPart(entry, target)
+        target.header(arguments: 2)
+        target.argument("UNLINK")
+        target.argument(entry.key)
+        place.endPart(entry, target)
+        target.header(arguments: 3)
+        target.argument("RENAME")
+        target.argument(key)
+        target.argument(entry.key)
+        place.endPart(entry, target)
+        if entry.expiryMilliseconds != 0 {
+            target.header(arguments: 3)
+            target.argument("PEXPIREAT")
+            target.argument(entry.key)
+            target.argument(decimal: max(1, entry.expiryMilliseconds))
+            place.endPart(entry, target)
+        }
+        target.header(arguments: 1)
+        target.argument("EXEC")
+        place.end(entry, target)
+        return true
+    }
+
+    // MARK: Giving up
+
+    /// Removes what was built of a value; false if there is no room yet.
+    public mutating func giveUp(
+        flow: Int, number: UInt32, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let id = ShadowWriter.id(flow, number)
+        guard let shadow = shadows[id] else { return true }
+        if buildingFlow == flow { buildingFlow = -1 }
+        guard
+            try remove(
+                database: shadow.database, flow: flow, number: number, as: .shadowRemoval, target)
+        else { return false }
+        shadows[id] = nil
+        return true
+    }
+
+    /// The same for all values begun and not ended.
+    public mutating func giveUpAll(_ target: TargetConnection) throws(DecodeError) -> Bool {
+        while let id = shadows.keys.first {
+            guard
+                try giveUp(
+                    flow: Int(id >> 32), number: UInt32(truncatingIfNeeded: id), target)
+            else { return false }
+        }
+        return true
+    }
+
+    private mutating func remove(
+        database: Int, flow: Int, number: UInt32, as kind: CommandKind,
+        _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let key = try makeName(flow, number)
+        let bytes = key.count + TargetConnection.argumentBytes(8) * 2
+        guard try target.begin(flow: flow, database: database, bytes: bytes) else { return false }
+        target.header(arguments: 2)
+        target.argument("UNLINK")
+        target.argument(key)
+        target.end(kind, flow: flow, database: database, nextLSN: UInt64(number))
+        return true
+    }
+
+    // MARK: Replies
+
+    /// Takes the reply to a command of kind `shadow`, `shadowLength` or `shadowClaim`.
+    public mutating func settle(_ reply: TargetReply, _ target: TargetConnection) {
+        let number = UInt32(truncatingIfNeeded: reply.command.nextLSN)
+        let id = ShadowWriter.id(Int(reply.command.flow), number)
+        guard shadows[id] != nil else { return }
+        shadows[id]!.pending -= 1
+        if reply.reply.hasError {
+            if shadows[id]!.failure == nil {
+                shadows[id]!.failure = (
+                    target.name(of: reply.command).command.printable(limit: 32),
+                    target.errorText.printable()
+                )
+            }
+            return
+        }
+        switch reply.command.kind {
+        case .shadowClaim:
+            let asked = Int(reply.command.nextLSN >> 32)
+            pendingEntriesDropped += max(asked - reply.reply.elementCount, 0)
+        case .shadowLength:
+            shadows[id]!.measured = reply.reply.content.parseInteger().map { Int($0) } ?? -1
+        default: break
+        }
+    }
+
+    // MARK: Leftovers
+
+    /// Removes a few of the shadows that dead runs of this name left in a database, and nothing
+    /// else; false if there is no room. The reply is where to go on, `0` at the end.
+    public mutating func sweep(
+        database: Int, cursor: ByteView, to target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let pattern = name.pattern()
+        let script = ByteView(ShadowWriter.sweepScript)
+        let bytes =
+            script.count + pattern.count + cursor.count + TargetConnection.argumentBytes(8) * 5
+        guard try target.begin(flow: 0, database: database, bytes: bytes) else { return false }
+        target.header(arguments: 5)
+        target.argument("EVAL")
+        target.argument(script)
+        target.argument("0")
+        target.argument(cursor)
+        pattern.withByteView { target.argument($0) }
+        target.end(.sweep, flow: 0, database: database, nextLSN: 0)
+        return true
+    }
+
+    /// A call looks at some thousand keys, which takes a target about a millisecond.
+    private static let sweepScript: StaticString = """
+        local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 2000)
+        for _, key in ipairs(page[2]) do redis.call('UNLINK', key) end
+        return page[1]
+        """
+}

@@ -1,0 +1,164 @@
+internal import Bytes
+internal import CPlatform
+internal import RedisTarget
+internal import Wire
+
+/// Values that are too large to be held: each is built under a shadow key and swapped in.
+extension Core {
+    func handle(_ step: BigValueStep, _ flow: Flow) throws(DecodeError) -> Step {
+        guard shadows != nil else { return .blocked }
+        do throws(DecodeError) {
+            switch step.kind {
+            case .begin:
+                return try begin(step, flow)
+            case .part(let part):
+                // Filtered, or of a type that the target has not.
+                guard shadows!.isOpen(flow: flow.index, number: step.number) else { return .done }
+                if case .streamMetadata(_, let groupCount) = part, groupCount > 0,
+                    groups.isWatching
+                {
+                    noteGroups(
+                        database: step.entry.database, key: step.entry.key, flow: flow)
+                }
+                let outcome = try shadows!.write(
+                    part, try targetEntry(step), flow: flow.index, number: step.number,
+                    unixMilliseconds: cp_unix_milliseconds(), to: target)
+                if case .blocked = outcome { return .blocked }
+                return .done
+            case .end(let refusedSize):
+                return try end(step, refusedSize, flow)
+            }
+        } catch {
+            throw located(error, flow, opcode: step.entry.type.rawValue)
+        }
+    }
+
+    private func begin(_ step: BigValueStep, _ flow: Flow) throws(DecodeError) -> Step {
+        if !flow.heldIsCounted {
+            let entry = step.entry
+            flow.heldIsCounted = true
+            flow.progress.snapshot.read += 1
+            totals.entriesByFamily[Int(entry.type.family.rawValue)] += 1
+            // No ghost is that large (protocol.md 6.7).
+            if placement.wantsVotes { placement.vote(entry.key, flow: flow.index) }
+            guard keeps(entry) else {
+                countFiltered(entry, flow)
+                return .done
+            }
+            if flows.count > 1, placement.verdict(entry.key, flow: flow.index) == .elsewhere {
+                totals.misplacedKeys += 1
+            }
+        }
+        let entry = try targetEntry(step)
+        if entry.type.hasElementExpiries {
+            journalWriter.noteElementExpiries(database: entry.database, key: entry.key)
+        }
+        switch try shadows!.begin(entry, flow: flow.index, number: step.number, to: target) {
+        case .blocked:
+            return .blocked
+        case .sent:
+            flow.bigValuesOpen += 1
+        case .impossible:
+            skip(step.entry, flow)
+        }
+        return .done
+    }
+
+    private func end(
+        _ step: BigValueStep, _ refusedSize: Int?, _ flow: Flow
+    ) throws(DecodeError) -> Step {
+        guard shadows!.isOpen(flow: flow.index, number: step.number) else { return .done }
+        if let refusedSize {
+            guard try shadows!.giveUp(flow: flow.index, number: step.number, target) else {
+                return .blocked
+            }
+            flow.bigValuesOpen -= 1
+            refuse(step.entry, refusedSize, flow)
+            return .done
+        }
+        var entry = try targetEntry(step)
+        if entry.expiryMilliseconds != 0 {
+            entry.expiryMilliseconds = held.adjust(
+                entry.expiryMilliseconds, database: entry.database, key: entry.key,
+                now: cp_unix_milliseconds())
+        }
+        switch try shadows!.finish(
+            entry, flow: flow.index, number: step.number, to: target)
+        {
+        case .blocked:
+            return .blocked
+        case .sent:
+            flow.recordsPending += 1
+            if entry.isSticky { stickyEntries += 1 }
+            if entry.hasMemcachedFlags { memcachedEntries += 1 }
+        case .failed(let command, let reason):
+            flow.progress.snapshot.failed += 1
+            report(
+                Finding(
+                    kind: .failed, database: step.entry.database,
+                    key: step.entry.key.printable(),
+                    command: command, reason: reason))
+        }
+        flow.bigValuesOpen -= 1
+        return .done
+    }
+
+    /// What a step is about, under its name and in its database on the target.
+    private func targetEntry(_ step: BigValueStep) throws(DecodeError) -> SnapshotEntry {
+        var entry = step.entry
+        if keyRules.isActive { try nameForTarget(&entry) }
+        return entry
+    }
+
+    // MARK: Leftovers of dead runs
+
+    /// The target is swept before the source is turned to.
+    func startSweep() {
+        databasesToSweep = greeting.usedDatabases
+        sweepCursor = Array("0".utf8)
+        if databasesToSweep.isEmpty { endSweep() }
+    }
+
+    /// Sends the next piece, if the last one is answered.
+    func sweep() {
+        guard !sweepCursor.isEmpty, let database = databasesToSweep.first, !isLeaving else {
+            return
+        }
+        do throws(DecodeError) {
+            let isSent = try sweepCursor.withByteView { (cursor) throws(DecodeError) in
+                try shadows?.sweep(database: database, cursor: cursor, to: target) ?? true
+            }
+            if isSent { sweepCursor = [] }
+        } catch {
+            fail(.interrupted, "no memory to look for leftovers on the target")
+        }
+    }
+
+    func settleSweep(_ reply: TargetReply) {
+        if reply.reply.hasError {
+            targetNotices.append(
+                "the target was not searched for keys that an interrupted run may have left "
+                    + "(df2redis:{\(settings.taskName)}:shadow:*): "
+                    + "\(target.errorText.printable()); allow +eval +scan +unlink to its user, or "
+                    + "remove such keys by hand")
+            databasesToSweep = []
+        } else {
+            sweepCursor = reply.reply.content.array()
+            guard reply.reply.content.equals("0") else { return }
+            databasesToSweep.removeFirst()
+        }
+        if databasesToSweep.isEmpty { endSweep() }
+    }
+
+    private func endSweep() {
+        if !isLeaving { connectSource() }
+    }
+
+    /// What was built of a value could not be removed.
+    func leaveShadow(_ reply: TargetReply) {
+        let key = target.name(of: reply.command).key.printable()
+        targetNotices.append(
+            "the target keeps \(key), part of a value that was given up: "
+                + "\(target.errorText.printable()); the next run of this taskName removes it")
+    }
+}

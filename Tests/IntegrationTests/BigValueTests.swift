@@ -1,0 +1,193 @@
+import DragonflySimulator
+import Foundation
+import TestSupport
+import Testing
+
+/// P6: values of any size pass in fixed memory, and readers of the target never see a part of one.
+@Suite(.serialized) struct BigValueTests {
+    private static let shadows = "df2redis:*"
+    /// What df2redis may take, whatever the values. Its buffers are some 8 MiB.
+    private static let pssLimitMiB = 64.0
+
+    private func shadowKeys(_ client: RespClient) throws -> [String] {
+        try client.call("KEYS", Self.shadows).elements?.compactMap(\.text) ?? []
+    }
+
+    /// A string of 64 MiB, collections of a million elements in two flows, a stream with 200,000
+    /// pending entries. `bench/big-values` has the full sizes.
+    @Test(arguments: [0, 65536])
+    func bigValuesArriveInFixedMemory(_ chunkBytes: Int) throws {
+        var data = SyntheticData(seed: 13)
+        data.flowCount = 2
+        data.expiringPercent = 50
+        data.strings = SyntheticData.Shape(count: 2, elementBytes: 64 << 20)
+        data.lists = SyntheticData.Shape(count: 1, elements: 1_000_000, elementBytes: 12)
+        for shape in [\SyntheticData.hashes, \.sets, \.sortedSets] {
+            data[keyPath: shape] = SyntheticData.Shape(
+                count: 2, elements: 300_000, elementBytes: 20)
+        }
+        data.streams = SyntheticData.Shape(count: 1, elements: 400_000, elementBytes: 16)
+        data.deliveredEntries = 200_000
+        var encoding = SnapshotOptions()
+        encoding.chunkBytes = chunkBytes
+        let run = try RecordedRun("migrate", source: .synthetic(data, encoding: encoding))
+        let (outcome, pss) = try run.waitForEndWatchingMemory(timeoutSeconds: 300)
+        #expect(outcome.exitCode == 0, "\(outcome)")
+        print("big values, chunks of \(chunkBytes) bytes: at most \(Int(pss)) MiB")
+        #expect(pss > 1 && pss < Self.pssLimitMiB)
+        // The simulator's own comparison: it takes replies of any size.
+        let verification = try Verification.run(
+            host: "127.0.0.1", port: run.target.port, data: data,
+            traffic: LiveTraffic(recordCount: 0))
+        #expect(verification.isEqual, "\(verification.lines)")
+        #expect(verification.counts.reduce(0) { $0 + $1.compared } == 10)
+        let report = try run.report()
+        #expect(report.snapshot.applied == 10 && report.snapshot.pending == 0)
+        #expect(run.complaints == [])
+        let calls = try run.target.callsByCommand()
+        #expect(calls["append"]! >= 512 && calls["rename"] == 10 && calls["restore"] == nil)
+    }
+
+    /// Traffic during the full sync goes on beside the values that are under way.
+    @Test func trafficComesBetweenTheParts() throws {
+        var data = SyntheticData(seed: 14)
+        data.flowCount = 2
+        for shape in [\SyntheticData.hashes, \.lists, \.sets] {
+            data[keyPath: shape] = SyntheticData.Shape(
+                count: 3, elements: 100_000, elementBytes: 24)
+        }
+        data.strings.count = 2000
+        var traffic = LiveTraffic(recordCount: 4000, seed: 14)
+        traffic.recordsDuringFullSync = 2000
+        let run = try RecordedRun(
+            "replicate", source: .synthetic(data, traffic: traffic),
+            segmentation: .random(seed: 5))
+        try run.waitUntilApplied()
+        run.interrupt()
+        let outcome = try run.waitForEnd()
+        #expect(outcome.exitCode == 143, "\(outcome)")
+        let comparison = StateComparison(
+            expected: data.state().merging(traffic.state()) { _, live in live },
+            actual: try run.targetState())
+        #expect(comparison.differences == [])
+        #expect(try run.report().snapshot.applied == 2009)
+        #expect(run.complaints == [])
+    }
+
+    private func slowData() -> SyntheticData {
+        var data = SyntheticData(seed: 15)
+        data.sets = SyntheticData.Shape(count: 1, elements: 400_000, elementBytes: 24)
+        return data
+    }
+
+    private func waitForShadow(_ client: RespClient) throws -> String {
+        for _ in 0..<3000 {
+            let own = try shadowKeys(client).first { $0.hasPrefix("df2redis:{df2redis}:") }
+            if let own { return own }
+            usleep(10_000)
+        }
+        throw TestSupportError("no shadow was begun")
+    }
+
+    /// A run that is stopped in the middle of a value takes its part away, and the old value is as
+    /// it was.
+    @Test func aStoppedRunLeavesNoPart() throws {
+        let data = slowData()
+        let key = String(decoding: data.key(.set, 0), as: UTF8.self)
+        let target = try RedisServer()
+        let client = try target.client()
+        try client.call("SET", key, "old")
+        let run = try RecordedRun(
+            "migrate", source: .synthetic(data), pacing: .bytesPerSecond(3 << 20), target: target)
+        let shadow = try waitForShadow(client)
+        #expect(shadow.hasPrefix("df2redis:{df2redis}:shadow:0:"))
+        #expect(try client.call("TTL", shadow).integer == -1)
+        run.interrupt()
+        let outcome = try run.waitForEnd()
+        #expect(outcome.exitCode == 143, "\(outcome)")
+        #expect(try shadowKeys(client) == [])
+        #expect(try client.call("GET", key).text == "old")
+        let report = try run.report()
+        #expect(report.snapshot.pending == 0 && report.snapshot.applied == 0)
+    }
+
+    /// What a killed run left is removed by the next one of its name, and nothing of others.
+    @Test func aKilledRunsPartIsSwept() throws {
+        let data = slowData()
+        let key = String(decoding: data.key(.set, 0), as: UTF8.self)
+        let target = try RedisServer()
+        let client = try target.client()
+        try client.call("SET", key, "old")
+        let other = "df2redis:{other}:shadow:0:1"
+        try client.call("SET", other, "v")
+        let killed = try RecordedRun(
+            "migrate", source: .synthetic(data), pacing: .bytesPerSecond(3 << 20), target: target)
+        _ = try waitForShadow(client)
+        killed.interrupt(with: SIGKILL)
+        _ = try killed.waitForEnd()
+        #expect(try client.call("GET", key).text == "old")
+        #expect(try shadowKeys(client).count == 2)
+        // The next run has nothing that is big.
+        var small = SyntheticData(seed: 16)
+        small.strings.count = 10
+        let next = try RecordedRun("migrate", source: .synthetic(small), target: target)
+        #expect(try next.waitForEnd().exitCode == 0)
+        #expect(try shadowKeys(client) == [other])
+        #expect(try client.call("GET", key).text == "old")
+    }
+
+    /// A value above `valueBytesLimit` is named; the others arrive.
+    @Test func valuesAboveTheLimitAreNamed() throws {
+        let folder = try TemporaryDirectory()
+        let configuration = folder.file("configuration.yaml")
+        try "advanced:\n  valueBytesLimit: 3000000\n".write(
+            toFile: configuration, atomically: true, encoding: .utf8)
+        var data = slowData()
+        data.lists = SyntheticData.Shape(count: 1, elements: 50_000, elementBytes: 24)
+        data.strings = SyntheticData.Shape(count: 1, elementBytes: 4 << 20)
+        let run = try RecordedRun(
+            "migrate", source: .synthetic(data), arguments: ["--config", configuration])
+        let outcome = try run.waitForEnd()
+        #expect(outcome.exitCode == 1, "\(outcome)")
+        let report = try run.report()
+        #expect(report.snapshot.failed == 2 && report.snapshot.applied == 1)
+        #expect(Set(report.findings.map(\.key)) == ["set:00000000", "string:00000000"])
+        #expect(report.findings.allSatisfy { $0.reason.contains("3000000") })
+        #expect(try shadowKeys(run.target.client()) == [])
+        #expect(try run.target.client().call("DBSIZE").integer == 1)
+    }
+
+    /// Rules for keys hold for big values: what is filtered is not built, and the rest goes to its
+    /// name and database on the target.
+    @Test func bigValuesAreFilteredAndMapped() throws {
+        let folder = try TemporaryDirectory()
+        let configuration = folder.file("configuration.yaml")
+        try """
+        dbs: {0: 3}
+        filter: {exclude: {types: [list], prefixes: ["string:"]}}
+        keys: {addPrefix: "copy:"}
+        """.write(toFile: configuration, atomically: true, encoding: .utf8)
+        var data = SyntheticData(seed: 17)
+        data.expiringPercent = 100
+        for shape in [\SyntheticData.lists, \.sets, \.hashes] {
+            data[keyPath: shape] = SyntheticData.Shape(
+                count: 2, elements: 60_000, elementBytes: 24)
+        }
+        data.streams = SyntheticData.Shape(count: 2, elements: 60_000, elementBytes: 24)
+        data.strings = SyntheticData.Shape(count: 2, elementBytes: 2 << 20)
+        let run = try RecordedRun(
+            "migrate", source: .synthetic(data), arguments: ["--config", configuration])
+        let outcome = try run.waitForEnd()
+        #expect(outcome.exitCode == 0, "\(outcome)")
+        let report = try run.report()
+        #expect(report.snapshot.applied == 6 && report.snapshot.pending == 0)
+        let calls = try run.target.callsByCommand()
+        #expect(calls["rename"] == 6 && calls["append"] == nil && calls["rpush"] == nil)
+        var expected: ServerState = [:]
+        for (key, entry) in data.state() where !["list", "string"].contains(entry.type) {
+            expected[StateKey(database: 3, name: Array("copy:".utf8) + key.name)] = entry
+        }
+        let comparison = StateComparison(expected: expected, actual: try run.targetState())
+        #expect(comparison.differences == [] && comparison.keysCompared == 6)
+    }
+}

@@ -118,7 +118,7 @@ private final class AllocationWatch: ReactorOwner {
         mutating func note(_ records: Int) {
             if start == nil, records >= 50_000 {
                 start = (records, ag_allocations())
-            } else if start != nil, end == nil, records >= 80_000 {
+            } else if let start, end == nil, records >= max(80_000, start.records + 10_000) {
                 end = (records, ag_allocations())
             }
         }

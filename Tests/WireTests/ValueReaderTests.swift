@@ -128,7 +128,9 @@ struct ValueReaderTests {
         let expected = [ReadElement(text), ReadElement("next"), ReadElement(text)]
         let list = [1, 2] + ValueBytes.string(ValueBytes.listpack(elements))
         #expect(try readElements(.listQuicklist2, list) == expected)
-        #expect(try checkValue(.listQuicklist2, list).isVerbatimLoadable)
+        // Not by every server, see ContainerCheckTests.
+        let isDisputed = size + 5 == 16383 || size + 5 == 2_097_151
+        #expect(try checkValue(.listQuicklist2, list).isVerbatimLoadable == !isDisputed)
         let old = [1] + ValueBytes.string(ValueBytes.ziplist(elements))
         #expect(try readElements(.listQuicklist, old) == expected)
         #expect(try checkValue(.listQuicklist, old).isVerbatimLoadable)

@@ -51,6 +51,8 @@ public struct CommandInFlight: BitwiseCopyable {
     var start: Int
     var end: Int
     public var kind: CommandKind
+    /// What its record is counted as.
+    public var type: RecordType
     public var flow: Int16
     public var database: Int32
     /// The LSN after the record, 0 for snapshot entries.

@@ -255,7 +255,9 @@ struct EntryPlace {
 
     /// Ends the entry's last command.
     func end(_ entry: SnapshotEntry, _ target: TargetConnection) {
-        target.end(kind, flow: flow, database: entry.database, nextLSN: nextLSN)
+        // A RESTORE of the journal is a command for keys of any type.
+        let type = kind == .entry ? RecordType(entry.type.family) : .generic
+        target.end(kind, type: type, flow: flow, database: entry.database, nextLSN: nextLSN)
     }
 
     /// Ends one of its earlier commands.

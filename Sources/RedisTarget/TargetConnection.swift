@@ -200,11 +200,14 @@ public final class TargetConnection {
     }
 
     /// Ends a command; it goes out at the end of the turn.
-    public func end(_ kind: CommandKind, flow: Int, database: Int, nextLSN: UInt64) {
+    /// - Parameter type: what its record is counted as.
+    public func end(
+        _ kind: CommandKind, type: RecordType = .generic, flow: Int, database: Int, nextLSN: UInt64
+    ) {
         inFlight.push(
             CommandInFlight(
-                start: commandStart, end: socket.output.tail, kind: kind, flow: Int16(flow),
-                database: Int32(clamping: database), nextLSN: nextLSN))
+                start: commandStart, end: socket.output.tail, kind: kind, type: type,
+                flow: Int16(flow), database: Int32(clamping: database), nextLSN: nextLSN))
         commandsSent += 1
         commandStart = socket.output.tail
         if oversizeState == .open {

@@ -33,21 +33,13 @@ extension Core {
         }
     }
 
+    /// A value is counted as read when it is complete, or known to be left out.
     private func begin(_ step: BigValueStep, _ flow: Flow) throws(DecodeError) -> Step {
-        if !flow.heldIsCounted {
-            let entry = step.entry
-            flow.heldIsCounted = true
-            flow.progress.snapshot.read += 1
-            totals.entriesByFamily[Int(entry.type.family.rawValue)] += 1
-            // No ghost is that large (protocol.md 6.7).
-            if placement.wantsVotes { placement.vote(entry.key, flow: flow.index) }
-            guard keeps(entry) else {
-                countFiltered(entry, flow)
-                return .done
-            }
-            if flows.count > 1, placement.verdict(entry.key, flow: flow.index) == .elsewhere {
-                totals.misplacedKeys += 1
-            }
+        let type = RecordType(step.entry.type.family)
+        guard keeps(step.entry) else {
+            flow.progress.snapshotByType[type].read += 1
+            countFiltered(step.entry, flow)
+            return .done
         }
         let entry = try targetEntry(step)
         if entry.type.hasElementExpiries {
@@ -57,8 +49,15 @@ extension Core {
         case .blocked:
             return .blocked
         case .sent:
-            flow.bigValuesOpen += 1
+            // No ghost is that large (protocol.md 6.7).
+            if placement.wantsVotes { placement.vote(step.entry.key, flow: flow.index) }
+            if flows.count > 1,
+                placement.verdict(step.entry.key, flow: flow.index) == .elsewhere
+            {
+                totals.misplacedKeys += 1
+            }
         case .impossible:
+            flow.progress.snapshotByType[type].read += 1
             skip(step.entry, flow)
         }
         return .done
@@ -68,11 +67,12 @@ extension Core {
         _ step: BigValueStep, _ refusedSize: Int?, _ flow: Flow
     ) throws(DecodeError) -> Step {
         guard shadows!.isOpen(flow: flow.index, number: step.number) else { return .done }
+        let type = RecordType(step.entry.type.family)
         if let refusedSize {
             guard try shadows!.giveUp(flow: flow.index, number: step.number, target) else {
                 return .blocked
             }
-            flow.bigValuesOpen -= 1
+            flow.progress.snapshotByType[type].read += 1
             refuse(step.entry, refusedSize, flow)
             return .done
         }
@@ -92,14 +92,14 @@ extension Core {
             if entry.isSticky { stickyEntries += 1 }
             if entry.hasMemcachedFlags { memcachedEntries += 1 }
         case .failed(let command, let reason):
-            flow.progress.snapshot.failed += 1
+            flow.progress.snapshotByType[type].failed += 1
             report(
                 Finding(
                     kind: .failed, database: step.entry.database,
                     key: step.entry.key.printable(),
                     command: command, reason: reason))
         }
-        flow.bigValuesOpen -= 1
+        flow.progress.snapshotByType[type].read += 1
         return .done
     }
 

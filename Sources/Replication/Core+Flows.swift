@@ -117,8 +117,7 @@ extension Core {
         case .bigValue(let step):
             return try handle(step, flow)
         case .refused(let entry, let size):
-            flow.progress.snapshot.read += 1
-            totals.entriesByFamily[Int(entry.type.family.rawValue)] += 1
+            flow.progress.snapshotByType[RecordType(entry.type.family)].read += 1
             guard keeps(entry) else {
                 countFiltered(entry, flow)
                 return .done
@@ -139,7 +138,7 @@ extension Core {
     }
 
     func refuse(_ entry: SnapshotEntry, _ size: Int, _ flow: Flow) {
-        flow.progress.snapshot.failed += 1
+        flow.progress.snapshotByType[RecordType(entry.type.family)].failed += 1
         report(
             Finding(
                 kind: .failed, database: entry.database, key: entry.key.printable(),
@@ -150,10 +149,11 @@ extension Core {
     }
 
     private func handle(_ entry: SnapshotEntry, _ flow: Flow) throws(DecodeError) -> Step {
+        let type = RecordType(entry.type.family)
         if !flow.heldIsCounted {
             flow.heldIsCounted = true
-            flow.progress.snapshot.read += 1
-            totals.entriesByFamily[Int(entry.type.family.rawValue)] += 1
+            flow.heldType = type
+            flow.progress.snapshotByType[type].read += 1
             // A ghost would vote for the wrong shard.
             if placement.wantsVotes, !(try isHyperLogLog(entry)) {
                 placement.vote(entry.key, flow: flow.index)
@@ -164,7 +164,7 @@ extension Core {
             }
             if try isGhost(entry, flow) {
                 totals.ghostKeys += 1
-                flow.progress.snapshot.skipped += 1
+                flow.progress.snapshotByType[type].skipped += 1
                 return .done
             }
             if groups.isWatching, entry.type.family == .stream { try noteGroups(entry, flow) }
@@ -202,8 +202,7 @@ extension Core {
     }
 
     func skip(_ entry: SnapshotEntry, _ flow: Flow) {
-        flow.progress.snapshot.skipped += 1
-        totals.skippedByFamily[Int(entry.type.family.rawValue)] += 1
+        flow.progress.snapshotByType[RecordType(entry.type.family)].skipped += 1
         report(
             Finding(
                 kind: .skipped, database: entry.database, key: entry.key.printable(),

@@ -71,8 +71,8 @@ extension Core {
     }
 
     private func refuse(_ record: JournalRecord, _ size: Int, _ flow: Flow) {
-        flow.progress.journal.read += 1
-        flow.progress.journal.failed += 1
+        flow.progress.journalByType[.generic].read += 1
+        flow.progress.journalByType[.generic].failed += 1
         flow.routedLSN = record.lsn + 1
         flow.settleIdle()
         report(
@@ -87,26 +87,27 @@ extension Core {
         _ record: JournalRecord, isInSnapshot: Bool, _ flow: Flow
     ) throws(DecodeError) -> Step {
         let isNew = !flow.heldIsCounted
+        let match = journalWriter.match(record)
         if isNew {
             flow.heldIsCounted = true
-            flow.progress.journal.read += 1
+            flow.heldType = match.type
+            flow.progress.journalByType[match.type].read += 1
         }
         guard record.argumentCount > 0 else {
             // PING and EXEC: nothing to apply.
-            flow.progress.journal.applied += 1
+            flow.progress.journalByType[match.type].applied += 1
             return .done
         }
-        let match = journalWriter.match(record)
         if isNew { watch(record, match, flow) }
         if match.rule == .flushAll || match.rule == .flushDatabase {
             guard !keyRules.isActive || keepsFlush(record, match) else {
-                return passOverFlush(record, flow)
+                return passOverFlush(record, match, flow)
             }
             return try flush(record, isInSnapshot: isInSnapshot, flow)
         }
         if repairs.doubtfulCount > 0 || pops.isWaiting { watchRepairs(record, match, flow) }
         let context = RecordContext(
-            flow: flow.index, nextLSN: isInSnapshot ? 0 : record.lsn + 1,
+            flow: flow.index, type: match.type, nextLSN: isInSnapshot ? 0 : record.lsn + 1,
             isInSnapshot: isInSnapshot, unixMilliseconds: cp_unix_milliseconds())
         let outcome: RecordOutcome
         guard entries != nil else { return .blocked }
@@ -123,17 +124,17 @@ extension Core {
         case .blocked, .flush:
             return .blocked
         case .filtered:
-            flow.progress.journal.filtered += 1
+            flow.progress.journalByType[match.type].filtered += 1
         case .skipped:
-            flow.progress.journal.skipped += 1
+            flow.progress.journalByType[match.type].skipped += 1
         case .unsupported(let reason):
-            flow.progress.journal.skipped += 1
+            flow.progress.journalByType[match.type].skipped += 1
             name(record, match, "\(reason)")
         case .ghost:
-            flow.progress.journal.skipped += 1
+            flow.progress.journalByType[match.type].skipped += 1
             totals.ghostKeys += 1
         case .repair(let reason):
-            flow.progress.journal.repaired += 1
+            flow.progress.journalByType[match.type].repaired += 1
             markForRepair(record, flow, "\(reason)")
         case .sentRepair(let reason):
             flow.recordsPending += 1

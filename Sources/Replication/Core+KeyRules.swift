@@ -16,8 +16,7 @@ extension Core {
     }
 
     func countFiltered(_ entry: SnapshotEntry, _ flow: Flow) {
-        flow.progress.snapshot.filtered += 1
-        totals.filteredByFamily[Int(entry.type.family.rawValue)] += 1
+        flow.progress.snapshotByType[RecordType(entry.type.family)].filtered += 1
     }
 
     /// Gives an entry its name and database on the target.
@@ -38,11 +37,12 @@ extension Core {
 
     /// What it deletes on the source stays on the target; of keys under repair it is told, for their
     /// values may or may not have been read before it.
-    func passOverFlush(_ record: JournalRecord, _ flow: Flow) -> Step {
+    func passOverFlush(
+        _ record: JournalRecord, _ match: JournalRules.Match, _ flow: Flow) -> Step {
         if repairs.openCount > 0 {
             repairs.touchAll(flow: flow.index, lsn: record.lsn, now: nowMilliseconds)
         }
-        flow.progress.journal.filtered += 1
+        flow.progress.journalByType[match.type].filtered += 1
         return .done
     }
 

@@ -126,10 +126,10 @@ extension Core {
             let flow = flows[Int(reply.command.flow)]
             flow.settle(nextLSN: 0)
             if reply.recordFailed {
-                flow.progress.snapshot.failed += 1
+                flow.progress.snapshotByType[reply.command.type].failed += 1
                 nameFailure(reply)
             } else {
-                flow.progress.snapshot.applied += 1
+                flow.progress.snapshotByType[reply.command.type].applied += 1
             }
         case .journal, .script:
             settleJournal(reply, flows[Int(reply.command.flow)])
@@ -143,13 +143,13 @@ extension Core {
         flow.settle(nextLSN: isOwn ? reply.command.nextLSN : 0)
         if reply.recordFailed {
             if reply.command.kind == .journal, markRefused(reply, flow) {
-                flow.progress.journal.repaired += 1
+                flow.progress.journalByType[reply.command.type].repaired += 1
             } else {
-                flow.progress.journal.failed += 1
+                flow.progress.journalByType[reply.command.type].failed += 1
                 if isOwn { nameFailure(reply) }
             }
         } else {
-            flow.progress.journal.applied += 1
+            flow.progress.journalByType[reply.command.type].applied += 1
             if repairs.doubtfulCount > 0, isOwn { watchAnswered(reply.command) }
         }
         if reply.command.kind == .script && !reply.reply.hasError { totals.scriptsLoaded += 1 }

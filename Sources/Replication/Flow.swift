@@ -17,10 +17,9 @@ final class Flow {
     var heldRecord: JournalRecord?
     /// The journal blob being read, and its record.
     var blob: JournalBlobReader?
-    /// Whether the held item was counted as read.
+    /// Whether the held item was counted as read, and as which type.
     var heldIsCounted = false
-    /// Values in parts that were counted as read, and have not come to their end.
-    var bigValuesOpen = 0
+    var heldType = RecordType.generic
     var isBlocked = false
     /// Has reached a flush and waits for the other flows.
     var waitsForFlush = false
@@ -63,14 +62,11 @@ final class Flow {
     func dropHeld() {
         if heldIsCounted {
             if heldRecord != nil {
-                progress.journal.read -= 1
+                progress.journalByType[heldType].read -= 1
             } else {
-                progress.snapshot.read -= 1
+                progress.snapshotByType[heldType].read -= 1
             }
         }
-        // What was built of them is removed.
-        progress.snapshot.read -= bigValuesOpen
-        bigValuesOpen = 0
         heldEvent = nil
         heldRecord = nil
         blob = nil

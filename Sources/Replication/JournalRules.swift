@@ -97,7 +97,7 @@ struct JournalRules {
         var high: UInt64
         var rule: JournalRule
         var keyPosition: UInt8
-        var family: ValueFamily?
+        var type: RecordType
     }
 
     struct Match {
@@ -105,8 +105,16 @@ struct JournalRules {
         /// Where the (first) key is among the arguments; 1 is the first after the command name,
         /// 0 means there is none.
         var keyPosition: Int
+        /// What the command is counted as.
+        var type: RecordType
+
         /// The type that all its keys are of when it is recorded; nil if they may be of any.
-        var family: ValueFamily?
+        var family: ValueFamily? {
+            switch rule {
+            case .deleteConditionally, .geoStore, .aggregateStore, .rangeStore, .repair: nil
+            default: ValueFamily(rawValue: type.rawValue)
+            }
+        }
     }
 
     // Open addressing; four times as many slots as commands, so that probes are short.
@@ -114,7 +122,7 @@ struct JournalRules {
     private static let slotCount = 1024
 
     init() {
-        let empty = Slot(low: 0, high: 0, rule: .repair, keyPosition: 0)
+        let empty = Slot(low: 0, high: 0, rule: .repair, keyPosition: 0, type: .generic)
         slots = [Slot](repeating: empty, count: JournalRules.slotCount)
         for (rule, names) in JournalRules.table {
             for name in names { insert(name, rule, key: 1) }
@@ -124,8 +132,8 @@ struct JournalRules {
             insert(name, nil, key: 0)
         }
         for name in JournalRules.administrative { insert(name, .administrative, key: 0) }
-        for (family, names) in JournalRules.families {
-            for name in names { slots[place(of: name)].family = family }
+        for (type, names) in JournalRules.types {
+            for name in names { setType(name, type) }
         }
     }
 
@@ -205,41 +213,49 @@ struct JournalRules {
         ),
     ]
 
-    /// Commands that say of what type their keys are. Those that write several types, or any, or are
-    /// never recorded as they are, are not among them.
-    private static let families: [(ValueFamily, [String])] = [
+    /// What commands are counted as; those in no row are generic.
+    private static let types: [(RecordType, [String])] = [
         (
             .string,
             [
-                "SET", "SETNX", "GETSET", "GETDEL", "MSET", "APPEND", "PREPEND", "SETRANGE",
-                "SETBIT", "BITFIELD", "INCR", "DECR", "INCRBY", "DECRBY", "INCRBYFLOAT", "PFADD",
+                "SET", "SETNX", "APPEND", "PREPEND", "SETRANGE", "INCR", "DECR", "INCRBY", "DECRBY",
+                "INCRBYFLOAT", "MSET", "SETBIT", "BITFIELD", "BITOP", "PFADD", "PFMERGE", "GETSET",
+                "GETDEL", "GETEX", "SETEX", "PSETEX", "DELEX", "CL.THROTTLE",
             ]
         ),
         (
             .list,
             [
-                "LPUSH", "RPUSH", "LPUSHX", "RPUSHX", "LINSERT", "LSET", "LTRIM", "LREM", "LMOVE",
-                "RPOPLPUSH", "LPOP", "RPOP", "LMPOP",
+                "LPUSH", "RPUSH", "LPUSHX", "RPUSHX", "LPOP", "RPOP", "LMPOP", "LINSERT", "LSET",
+                "LTRIM", "LREM", "LMOVE", "RPOPLPUSH", "BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH",
             ]
         ),
-        (.set, ["SADD", "SREM", "SMOVE", "SADDEX"]),
+        (
+            .set,
+            [
+                "SADD", "SREM", "SMOVE", "SPOP", "SADDEX", "SINTERSTORE", "SUNIONSTORE",
+                "SDIFFSTORE",
+            ]
+        ),
         (
             .zset,
             [
                 "ZADD", "ZINCRBY", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE",
-                "ZREMRANGEBYLEX", "ZPOPMIN", "ZPOPMAX", "ZMPOP", "GEOADD",
+                "ZREMRANGEBYLEX", "ZPOPMIN", "ZPOPMAX", "ZMPOP", "BZPOPMIN", "BZPOPMAX",
+                "ZUNIONSTORE", "ZINTERSTORE", "ZDIFFSTORE", "ZRANGESTORE", "GEOADD", "GEORADIUS",
+                "GEOSEARCHSTORE",
             ]
         ),
         (
             .hash,
             [
-                "HSET", "HMSET", "HDEL", "HINCRBY", "HINCRBYFLOAT", "HSETNX", "HSETEX", "HEXPIRE",
+                "HSET", "HMSET", "HSETNX", "HDEL", "HINCRBY", "HINCRBYFLOAT", "HSETEX", "HEXPIRE",
                 "HGETEX",
             ]
         ),
         (
             .stream,
-            ["XADD", "XDEL", "XTRIM", "XACK", "XGROUP", "XSETID", "XCLAIM", "XAUTOCLAIM"]
+            ["XADD", "XTRIM", "XDEL", "XACK", "XGROUP", "XSETID", "XCLAIM", "XAUTOCLAIM"]
         ),
         (
             .json,
@@ -252,10 +268,7 @@ struct JournalRules {
         (.bloom, ["BF.ADD", "BF.MADD", "BF.RESERVE", "BF.LOADCHUNK"]),
         (
             .cuckoo,
-            [
-                "CF.ADD", "CF.ADDNX", "CF.INSERT", "CF.INSERTNX", "CF.DEL", "CF.RESERVE",
-                "CF.COMPACT",
-            ]
+            ["CF.ADD", "CF.ADDNX", "CF.INSERT", "CF.INSERTNX", "CF.DEL", "CF.RESERVE", "CF.COMPACT"]
         ),
         (.countMin, ["CMS.INITBYDIM", "CMS.INITBYPROB", "CMS.INCRBY", "CMS.MERGE"]),
         (.topK, ["TOPK.RESERVE", "TOPK.ADD", "TOPK.INCRBY"]),
@@ -282,7 +295,7 @@ struct JournalRules {
             let slot = slots[index]
             if slot.low == low && slot.high == high {
                 return Match(
-                    rule: slot.rule, keyPosition: Int(slot.keyPosition), family: slot.family)
+                    rule: slot.rule, keyPosition: Int(slot.keyPosition), type: slot.type)
             }
             if slot.low == 0 { return unlisted(name) }
             index = (index + 1) & (JournalRules.slotCount - 1)
@@ -291,10 +304,14 @@ struct JournalRules {
 
     private func unlisted(_ name: ByteView) -> Match {
         var rule = JournalRule.unknown
+        var type = RecordType.generic
         if name.count > 3, name.slice(0, 3).equalsIgnoringCase("FT.") { rule = .search }
         // Too long for the table.
-        if name.equalsIgnoringCase("GEORADIUSBYMEMBER") { rule = .geoStore }
-        return Match(rule: rule, keyPosition: 1)
+        if name.equalsIgnoringCase("GEORADIUSBYMEMBER") {
+            rule = .geoStore
+            type = .zset
+        }
+        return Match(rule: rule, keyPosition: 1, type: type)
     }
 
     // Adds a command, or sets the key position of one that is there.
@@ -302,7 +319,14 @@ struct JournalRules {
         let index = place(of: name)
         let (low, high) = JournalRules.packed(name)
         let kept = rule ?? slots[index].rule
-        slots[index] = Slot(low: low, high: high, rule: kept, keyPosition: key)
+        slots[index] = Slot(
+            low: low, high: high, rule: kept, keyPosition: key, type: .generic)
+    }
+
+    private mutating func setType(_ name: String, _ type: RecordType) {
+        let index = place(of: name)
+        precondition(slots[index].low != 0, "\(name) has a rule")
+        slots[index].type = type
     }
 
     // Where a command is, or would be.

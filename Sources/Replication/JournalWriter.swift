@@ -37,6 +37,8 @@ enum RecordOutcome: Equatable {
 /// Where a record comes from and what is known there.
 struct RecordContext {
     var flow: Int
+    /// What the record is counted as.
+    var type = RecordType.generic
     /// The LSN after the record, 0 inside the snapshot.
     var nextLSN: UInt64
     /// Inside the snapshot other keys' baselines may still be missing (protocol.md 3.8).
@@ -87,7 +89,7 @@ struct JournalWriter: ~Copyable {
     func match(_ record: JournalRecord) -> JournalRules.Match {
         var arguments = record.arguments
         guard let name = arguments.next() else {
-            return JournalRules.Match(rule: .skip, keyPosition: 0)
+            return JournalRules.Match(rule: .skip, keyPosition: 0, type: .generic)
         }
         return rules.match(name)
     }
@@ -325,7 +327,8 @@ struct JournalWriter: ~Copyable {
         _ target: TargetConnection
     ) {
         target.end(
-            kind, flow: context.flow, database: record.database, nextLSN: context.nextLSN)
+            kind, type: context.type, flow: context.flow, database: record.database,
+            nextLSN: context.nextLSN)
     }
 
     func argument(_ record: JournalRecord, _ position: Int) -> ByteView? {

@@ -1,5 +1,5 @@
 internal import DragonflySource
-internal import Wire
+public import Wire
 
 /// Records by what became of them. read = applied + filtered + skipped + repaired + failed, always,
 /// once nothing is in flight.
@@ -19,6 +19,44 @@ public struct RecordCounts: Sendable, Equatable {
 
     /// Records whose reply is still awaited.
     public var pending: Int { read - applied - filtered - skipped - repaired - failed }
+
+    static func += (left: inout RecordCounts, right: RecordCounts) {
+        left.read += right.read
+        left.applied += right.applied
+        left.filtered += right.filtered
+        left.skipped += right.skipped
+        left.repaired += right.repaired
+        left.failed += right.failed
+    }
+}
+
+/// Records by type. Its size is fixed, so that counting allocates nothing.
+public struct CountsByType: Sendable, Equatable {
+    private var counts: InlineArray<12, RecordCounts>
+
+    public init() {
+        precondition(RecordType.allCases.count == 12)
+        counts = InlineArray(repeating: RecordCounts())
+    }
+
+    public subscript(type: RecordType) -> RecordCounts {
+        get { counts[Int(type.rawValue)] }
+        set { counts[Int(type.rawValue)] = newValue }
+    }
+
+    public var total: RecordCounts {
+        var total = RecordCounts()
+        for type in RecordType.allCases { total += self[type] }
+        return total
+    }
+
+    static func += (left: inout CountsByType, right: CountsByType) {
+        for type in RecordType.allCases { left[type] += right[type] }
+    }
+
+    public static func == (left: CountsByType, right: CountsByType) -> Bool {
+        RecordType.allCases.allSatisfy { left[$0] == right[$0] }
+    }
 }
 
 /// One flow's place in the run.
@@ -29,12 +67,15 @@ public struct FlowProgress: Sendable, Equatable {
 
     public var phase = Phase.connecting
     public var bytesRead = 0
-    public var snapshot = RecordCounts()
-    public var journal = RecordCounts()
+    public var snapshotByType = CountsByType()
+    public var journalByType = CountsByType()
     /// LSN of the first record not yet applied; 0 before the flow's JOURNAL_OFFSET.
     public var appliedLSN: UInt64 = 0
 
     public init() {}
+
+    public var snapshot: RecordCounts { snapshotByType.total }
+    public var journal: RecordCounts { journalByType.total }
 }
 
 /// Something the operator should know by name: a failure, or a key to be repaired.
@@ -131,12 +172,6 @@ public struct Progress: Sendable {
 
     public var phase = Phase.connecting
     public var flows: [FlowProgress] = []
-    /// Snapshot entries read per family, indexed by `ValueFamily.rawValue`.
-    public var entriesByFamily = [Int](repeating: 0, count: ValueFamily.allCases.count)
-    /// Snapshot entries of that family left out because the target cannot hold them.
-    public var skippedByFamily = [Int](repeating: 0, count: ValueFamily.allCases.count)
-    /// Snapshot entries of that family left out by the rules for keys.
-    public var filteredByFamily = [Int](repeating: 0, count: ValueFamily.allCases.count)
     public var ghostKeys = 0
     public var misplacedKeys = 0
     /// Keys that may differ: named as findings.
@@ -169,19 +204,14 @@ public struct Progress: Sendable {
 
     public init() {}
 
-    public var snapshot: RecordCounts { sum(\.snapshot) }
-    public var journal: RecordCounts { sum(\.journal) }
+    public var snapshot: RecordCounts { snapshotByType.total }
+    public var journal: RecordCounts { journalByType.total }
+    public var snapshotByType: CountsByType { sum(\.snapshotByType) }
+    public var journalByType: CountsByType { sum(\.journalByType) }
 
-    private func sum(_ part: KeyPath<FlowProgress, RecordCounts>) -> RecordCounts {
-        var total = RecordCounts()
-        for flow in flows {
-            total.read += flow[keyPath: part].read
-            total.applied += flow[keyPath: part].applied
-            total.filtered += flow[keyPath: part].filtered
-            total.skipped += flow[keyPath: part].skipped
-            total.repaired += flow[keyPath: part].repaired
-            total.failed += flow[keyPath: part].failed
-        }
+    private func sum(_ part: KeyPath<FlowProgress, CountsByType>) -> CountsByType {
+        var total = CountsByType()
+        for flow in flows { total += flow[keyPath: part] }
         return total
     }
 }

@@ -1,5 +1,6 @@
 import CPlatform
 import Logging
+import Replication
 
 /// How messages are written.
 enum LogFormat: String, CaseIterable, Sendable {
@@ -40,7 +41,7 @@ struct ConsoleLogHandler: LogHandler {
         let message = "\(event.message)"
         switch format {
         case .json:
-            let time = PrintableText.timestamp(unixMilliseconds: cp_unix_milliseconds())
+            let time = UTCTime.text(unixMilliseconds: cp_unix_milliseconds())
             let fixed: [(String, JSONValue)] = [
                 ("time", .string(time)), ("level", .string(event.level.rawValue)),
                 ("message", .string(message)),
@@ -57,7 +58,7 @@ struct ConsoleLogHandler: LogHandler {
     // People at a terminal see when a line appears; a file needs the time of each.
     private static func prefix(_ level: Logger.Level, _ console: Console) -> String {
         guard console.isTerminal else {
-            let time = PrintableText.timestamp(unixMilliseconds: cp_unix_milliseconds())
+            let time = UTCTime.text(unixMilliseconds: cp_unix_milliseconds())
             return time + " " + PrintableText.padRight(level.rawValue, 8)
         }
         switch level {

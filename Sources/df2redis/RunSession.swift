@@ -58,7 +58,7 @@ struct RunSession<Job: ReplicationJob> {
             if ready & 2 != 0 { break }
         }
         let report = job.waitForEnd()
-        display.finish()
+        display.finish(report.progress)
         tell(report.progress.sourceRisks)
         for notice in report.progress.notices { logger.warning("source: \(notice)") }
         return report
@@ -89,7 +89,7 @@ struct RunSession<Job: ReplicationJob> {
                 job.requestStop()
             default:
                 // Whatever keeps the run from ending, the operator has the last word.
-                display.finish()
+                display.finish(job.progress())
                 _exit(128 + number)
             }
         }

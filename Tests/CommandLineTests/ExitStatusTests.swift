@@ -1,6 +1,7 @@
 import Glibc
 import Replication
 import Testing
+import Wire
 
 @testable import df2redis
 
@@ -16,17 +17,17 @@ struct ExitStatusTests {
         #expect(SampleReports.outcome(SampleReports.finished(failed: 1)).exitStatus == 1)
         #expect(SampleReports.outcome(SampleReports.finished(repair: 1)).exitStatus == 1)
         var progress = SampleReports.finished()
-        progress.flows[1].journal.failed = 1
-        progress.flows[1].journal.applied -= 1
+        progress.flows[1].journalByType[.generic].failed = 1
+        progress.flows[1].journalByType[.generic].applied -= 1
         #expect(SampleReports.outcome(progress).exitStatus == 1)
     }
 
     /// read = applied + filtered + skipped + repaired + failed, or the run did not succeed.
     @Test func unaccountedRecordsAreOne() {
         var progress = SampleReports.finished()
-        progress.flows[0].journal.read += 1
+        progress.flows[0].journalByType[.generic].read += 1
         #expect(SampleReports.outcome(progress).exitStatus == 1)
-        progress.flows[0].journal.read -= 2
+        progress.flows[0].journalByType[.generic].read -= 2
         #expect(SampleReports.outcome(progress).exitStatus == 1)
     }
 

@@ -1,6 +1,7 @@
 import Glibc
 import Replication
 import Testing
+import Wire
 
 @testable import df2redis
 
@@ -105,7 +106,7 @@ struct ProgressTextTests {
         for half in 1...40 {
             // 100 keys a second for 10 s, then nothing.
             let done = min(half, 20) * 50
-            progress.flows[0].snapshot = SampleReports.counts(read: done)
+            progress.flows[0].snapshotByType[.string] = SampleReports.counts(read: done)
             rates = meter.add(progress, nanoseconds: Int64(half) * 500_000_000)
             if half == 20 { #expect(rates.keys == 100) }
             if half == 25 { #expect(rates.keys == 50) }
@@ -121,15 +122,15 @@ struct ProgressTextTests {
         #expect(PrintableText.bytes(Int.max) == "8192.0 PiB")
         #expect(PrintableText.duration(seconds: 59) == "0:59")
         #expect(PrintableText.duration(seconds: 36_061) == "10:01:01")
-        #expect(PrintableText.timestamp(unixMilliseconds: 0) == "1970-01-01T00:00:00.000Z")
+        #expect(UTCTime.text(unixMilliseconds: 0) == "1970-01-01T00:00:00.000Z")
         #expect(
-            PrintableText.timestamp(unixMilliseconds: 1_709_164_799_007)
+            UTCTime.text(unixMilliseconds: 1_709_164_799_007)
                 == "2024-02-28T23:59:59.007Z")
         #expect(
-            PrintableText.timestamp(unixMilliseconds: 1_709_251_199_999)
+            UTCTime.text(unixMilliseconds: 1_709_251_199_999)
                 == "2024-02-29T23:59:59.999Z")
         #expect(
-            PrintableText.timestamp(unixMilliseconds: 4_102_444_800_000)
+            UTCTime.text(unixMilliseconds: 4_102_444_800_000)
                 == "2100-01-01T00:00:00.000Z")
     }
 

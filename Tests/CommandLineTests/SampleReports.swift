@@ -26,7 +26,7 @@ enum SampleReports {
             var flow = FlowProgress()
             flow.phase = .snapshot
             flow.bytesRead = 1 << 20
-            flow.snapshot = counts(read: 10_000 + pending, pending: pending)
+            flow.snapshotByType[.hash] = counts(read: 10_000 + pending, pending: pending)
             progress.flows.append(flow)
         }
         return progress
@@ -40,15 +40,12 @@ enum SampleReports {
             var flow = FlowProgress()
             flow.phase = .finished
             flow.appliedLSN = UInt64(101 + index)
-            flow.snapshot = counts(
-                read: 1000, skipped: index == 0 ? skipped : 0, failed: index == 0 ? failed : 0)
-            flow.journal = counts(read: 100)
+            flow.snapshotByType[.string] = counts(read: 750, failed: index == 0 ? failed : 0)
+            flow.snapshotByType[.json] = counts(read: 250, skipped: index == 0 ? skipped : 0)
+            flow.journalByType[.generic] = counts(read: 100)
             progress.flows.append(flow)
         }
         progress.keysToRepair = repair
-        progress.entriesByFamily[Int(ValueFamily.string.rawValue)] = 1500
-        progress.entriesByFamily[Int(ValueFamily.json.rawValue)] = 500
-        progress.skippedByFamily[Int(ValueFamily.json.rawValue)] = skipped
         for index in 0..<failed {
             progress.findings.append(
                 Finding(

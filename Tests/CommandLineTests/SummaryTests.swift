@@ -23,9 +23,17 @@ struct SummaryTests {
                 journal                     200          200            0            0            0\
                             0
 
-                snapshot by type           read      skipped
-                string                    1,500            0
-                json                        500            7
+                snapshot by type           read      applied     filtered      skipped     repaired\
+                       failed
+                string                    1,500        1,500            0            0            0\
+                            0
+                json                        500          493            0            7            0\
+                            0
+
+                journal by type            read      applied     filtered      skipped     repaired\
+                       failed
+                generic                     200          200            0            0            0\
+                            0
 
                 LSN by flow (the next record's)
                   0: 101  1: 102
@@ -94,7 +102,7 @@ struct SummaryTests {
             #expect(!text.contains("hunter2"))
             let object = try #require(
                 JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
-            #expect(object["version"] as? Int == 1)
+            #expect(object["version"] as? Int == 2)
             #expect(object["exitCode"] as? Int == 1)
             #expect(object["laterWritesIncluded"] as? Bool == false)
             #expect(object["lsn"] as? [Int] == [101, 102])
@@ -107,7 +115,10 @@ struct SummaryTests {
             let findings = try #require(object["findings"] as? [[String: Any]])
             #expect(findings.count == 26)
             #expect(findings[0]["key"] as? String == "key\u{1B}[2J\n0")
-            #expect((object["types"] as? [Any])?.count == progress.entriesByFamily.count)
+            let types = try #require(object["types"] as? [[String: Any]])
+            #expect(types.map { $0["type"] as? String } == ["string", "json", "generic"])
+            let strings = try #require(types[0]["snapshot"] as? [String: Int])
+            #expect(strings["read"] == 1500 && strings["failed"] == 25)
             #expect((object["flows"] as? [Any])?.count == 2)
         }
         #expect(!outcome.json.compactText.contains("\n"))

@@ -97,6 +97,9 @@ import Testing
         #expect(Set(failed.map(\.command)) == ["ZADD"])
         #expect(failed.filter { !$0.reason.contains("NOPERM") }.map(\.reason) == [])
         #expect(report.snapshot.failed == zsets.count)
+        let failedByType = report.types.filter { $0.snapshot.failed > 0 }
+        #expect(failedByType.map(\.type) == ["zset"])
+        #expect(failedByType.first?.snapshot.failed == zsets.count)
         for finding in failed { #expect(outcome.standardOutput.contains(finding.key)) }
         #expect(
             outcome.standardOutput.contains("ZADD") && outcome.standardOutput.contains("NOPERM"))

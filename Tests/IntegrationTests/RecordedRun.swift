@@ -1,6 +1,7 @@
 import DragonflySimulator
 import Foundation
 import TestSupport
+import Testing
 
 /// df2redis between a simulated Dragonfly and a real redis-server.
 final class RecordedRun {
@@ -155,11 +156,14 @@ final class RecordedRun {
     /// Reads all the target holds.
     func targetState() throws -> ServerState { try StateReader(target.client()).read() }
 
-    /// What the program wrote to `report.json`.
-    func report() throws -> Report {
+    /// What the program wrote to `report.json`, once it is known that its counts add up.
+    /// - Parameter pending: records that may be unanswered; 0 after an orderly end.
+    func report(pending: Int = 0) throws -> Report {
         let path = stateDirectory.file("report.json")
-        return try JSONDecoder().decode(
+        let report = try JSONDecoder().decode(
             Report.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
+        report.expectAccounted(pending: pending)
+        return report
     }
 
     /// What the source has against the program: breaches of the rules, and resets.
@@ -178,14 +182,40 @@ enum WriteMethod: String, CaseIterable, Sendable {
 
 /// The part of `report.json` that the tests read.
 struct Report: Decodable {
-    struct Counts: Decodable {
-        var read: Int
-        var applied: Int
-        var filtered: Int
-        var skipped: Int
-        var repaired: Int
-        var failed: Int
-        var pending: Int
+    struct Counts: Decodable, Equatable {
+        var read = 0
+        var applied = 0
+        var filtered = 0
+        var skipped = 0
+        var repaired = 0
+        var failed = 0
+        var pending = 0
+
+        static func + (left: Counts, right: Counts) -> Counts {
+            Counts(
+                read: left.read + right.read, applied: left.applied + right.applied,
+                filtered: left.filtered + right.filtered, skipped: left.skipped + right.skipped,
+                repaired: left.repaired + right.repaired, failed: left.failed + right.failed,
+                pending: left.pending + right.pending)
+        }
+
+        var isAccounted: Bool {
+            let all = [read, applied, filtered, skipped, repaired, failed, pending]
+            return all.allSatisfy { $0 >= 0 }
+                && read == applied + filtered + skipped + repaired + failed + pending
+        }
+    }
+
+    struct TypeCounts: Decodable, Equatable {
+        var type: String
+        var snapshot: Counts
+        var journal: Counts
+    }
+
+    struct Flow: Decodable {
+        var snapshot: Counts
+        var journal: Counts
+        var types: [TypeCounts]
     }
 
     struct Finding: Decodable, Equatable {
@@ -206,12 +236,36 @@ struct Report: Decodable {
     var exitCode: Int
     var snapshot: Counts
     var journal: Counts
+    var types: [TypeCounts]
+    var flows: [Flow]
     var lsn: [UInt64]
     var keysRepaired: Int
     var keysToRepair: Int
     var memberExpiriesDropped: Int
     var findings: [Finding]
     var sourceRisks: [Risk]
+
+    /// read = applied + filtered + skipped + repaired + failed + pending, for each flow, each type and
+    /// in sum, and the sums are those of the parts.
+    func expectAccounted(pending: Int) {
+        #expect(snapshot.pending + journal.pending == pending)
+        var all = [snapshot, journal] + types.flatMap { [$0.snapshot, $0.journal] }
+        for flow in flows {
+            all += [flow.snapshot, flow.journal] + flow.types.flatMap { [$0.snapshot, $0.journal] }
+            #expect(flow.types.map(\.snapshot).reduce(Counts(), +) == flow.snapshot)
+            #expect(flow.types.map(\.journal).reduce(Counts(), +) == flow.journal)
+        }
+        for counts in all { #expect(counts.isAccounted, "\(counts)") }
+        #expect(flows.map(\.snapshot).reduce(Counts(), +) == snapshot)
+        #expect(flows.map(\.journal).reduce(Counts(), +) == journal)
+        for type in types {
+            let parts = flows.flatMap(\.types).filter { $0.type == type.type }
+            #expect(parts.map(\.snapshot).reduce(Counts(), +) == type.snapshot, "\(type.type)")
+            #expect(parts.map(\.journal).reduce(Counts(), +) == type.journal, "\(type.type)")
+        }
+        #expect(types.map(\.snapshot).reduce(Counts(), +) == snapshot)
+        #expect(types.map(\.journal).reduce(Counts(), +) == journal)
+    }
 
     /// Keys that are named as to be repaired.
     var repairKeys: Set<StateKey> {

@@ -27,7 +27,8 @@ import Testing
         #expect(wide.progress.journal == narrow.progress.journal)
         #expect(wide.progress.flows.map(\.appliedLSN) == recording.finalLSNs)
         #expect(narrow.progress.flows.map(\.appliedLSN) == recording.finalLSNs)
-        #expect(wide.progress.entriesByFamily == narrow.progress.entriesByFamily)
+        #expect(wide.progress.snapshotByType == narrow.progress.snapshotByType)
+        #expect(wide.progress.journalByType == narrow.progress.journalByType)
         #expect(wide.progress.memberExpiriesDropped == narrow.progress.memberExpiriesDropped)
         #expect(wide.progress.pendingEntriesDropped == narrow.progress.pendingEntriesDropped)
 

@@ -1,4 +1,5 @@
 import Testing
+import Wire
 
 @testable import Replication
 
@@ -55,12 +56,16 @@ import Testing
         #expect(counts.pending == 1)
         var progress = Progress()
         var flow = FlowProgress()
-        flow.snapshot = counts
-        flow.journal.read = 5
-        flow.journal.applied = 5
+        flow.snapshotByType[.hash] = counts
+        flow.journalByType[.list].read = 2
+        flow.journalByType[.generic].read = 3
+        flow.journalByType[.list].applied = 2
+        flow.journalByType[.generic].applied = 3
         progress.flows = [flow, flow]
         #expect(progress.snapshot.read == 20 && progress.snapshot.pending == 2)
         #expect(progress.snapshot.filtered == 2 && progress.snapshot.failed == 4)
         #expect(progress.journal.applied == 10 && progress.journal.pending == 0)
+        #expect(progress.snapshotByType[.hash].read == 20)
+        #expect(progress.journalByType[.list].applied == 4)
     }
 }

@@ -1,6 +1,7 @@
 import Bytes
 import TestSupport
 import Testing
+import Wire
 
 @testable import Replication
 
@@ -10,6 +11,18 @@ import Testing
 
     private func match(_ name: String) -> JournalRules.Match {
         Array(name.utf8).withByteView { rules.match($0) }
+    }
+
+    /// Each command is counted as one of the type that it is for, in any letter case.
+    @Test(arguments: [
+        ("SET", RecordType.string), ("pfmerge", .string), ("BITFIELD", .string), ("LMOVE", .list),
+        ("sadd", .set), ("ZRANGESTORE", .zset), ("GEORADIUSBYMEMBER", .zset), ("HSETEX", .hash),
+        ("XAUTOCLAIM", .stream), ("JSON.SET", .json), ("BF.ADD", .bloom), ("CF.COMPACT", .cuckoo),
+        ("CMS.MERGE", .countMin), ("TOPK.ADD", .topK), ("DEL", .generic), ("FIELDEXPIRE", .generic),
+        ("FLUSHALL", .generic), ("SORT", .generic), ("NOVELTY", .generic),
+    ])
+    func commandsHaveAType(name: String, type: RecordType) {
+        #expect(match(name).type == type)
     }
 
     /// Every command that protocol.md 6.3 to 6.6 and 6.10 list as journaled.

@@ -24,7 +24,7 @@ extension RunOutcome {
             ("lsn", .array(positions)),
             ("snapshot", Self.json(progress.snapshot)),
             ("journal", Self.json(progress.journal)),
-            ("types", .array(Self.types(progress))),
+            ("types", .array(Self.types(progress.snapshotByType, progress.journalByType))),
             ("flows", .array(progress.flows.enumerated().map(Self.json))),
             ("sourceKeys", .integer(progress.sourceKeys)),
             ("bytesRead", .integer(progress.bytesRead)),
@@ -74,13 +74,15 @@ extension RunOutcome {
         ])
     }
 
-    private static func types(_ progress: Progress) -> [JSONValue] {
-        ValueFamily.allCases.map { family in
+    // Types of which nothing was read are left out.
+    private static func types(_ snapshot: CountsByType, _ journal: CountsByType) -> [JSONValue] {
+        let present = RecordType.allCases.filter {
+            snapshot[$0] != RecordCounts() || journal[$0] != RecordCounts()
+        }
+        return present.map { type in
             .object([
-                ("type", .string(family.name)),
-                ("read", .integer(progress.entriesByFamily[family])),
-                ("filtered", .integer(progress.filteredByFamily[family])),
-                ("skipped", .integer(progress.skippedByFamily[family])),
+                ("type", .string(type.name)), ("snapshot", json(snapshot[type])),
+                ("journal", json(journal[type])),
             ])
         }
     }
@@ -93,6 +95,7 @@ extension RunOutcome {
             ("bytesRead", .integer(flow.bytesRead)),
             ("snapshot", json(flow.snapshot)),
             ("journal", json(flow.journal)),
+            ("types", .array(types(flow.snapshotByType, flow.journalByType))),
         ])
     }
 

@@ -4,7 +4,7 @@ import Replication
 /// A run that is over: what it was asked to do and what became of it.
 struct RunOutcome {
     /// Format of `report.json`; goes up when a member changes its meaning.
-    static let reportVersion = 1
+    static let reportVersion = 2
     static let reportFileName = "report.json"
 
     var settings: ReplicationSettings

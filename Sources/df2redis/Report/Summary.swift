@@ -49,11 +49,14 @@ struct Summary {
     }
 
     private mutating func addCounts() {
-        let columns = ["read", "applied", "filtered", "skipped", "repaired", "failed"]
-        add("", row("records", columns))
+        add("", row("records", Self.columns))
         add(counts("snapshot", outcome.report.progress.snapshot))
         add(counts("journal", outcome.report.progress.journal))
     }
+
+    private static let columns = [
+        "read", "applied", "filtered", "skipped", "repaired", "failed",
+    ]
 
     private func counts(_ name: String, _ counts: RecordCounts) -> String {
         row(
@@ -65,18 +68,15 @@ struct Summary {
     }
 
     private mutating func addTypes() {
-        let progress = outcome.report.progress
-        let present = ValueFamily.allCases.filter { progress.entriesByFamily[$0] > 0 }
+        addTypes("snapshot by type", outcome.report.progress.snapshotByType)
+        addTypes("journal by type", outcome.report.progress.journalByType)
+    }
+
+    private mutating func addTypes(_ title: String, _ table: CountsByType) {
+        let present = RecordType.allCases.filter { table[$0] != RecordCounts() }
         guard !present.isEmpty else { return }
-        let isFiltered = progress.filteredByFamily.contains { $0 > 0 }
-        let filtered = isFiltered ? ["filtered"] : []
-        add("", row("snapshot by type", ["read"] + filtered + ["skipped"]))
-        for family in present {
-            let own = isFiltered ? [progress.filteredByFamily[family]] : []
-            let numbers =
-                [progress.entriesByFamily[family]] + own + [progress.skippedByFamily[family]]
-            add(row(family.name, numbers.map(PrintableText.count)))
-        }
+        add("", row(title, Self.columns))
+        for type in present { add(counts(type.name, table[type])) }
     }
 
     private func row(_ name: String, _ cells: [String]) -> String {
@@ -166,13 +166,5 @@ struct Summary {
                 ?? "; --state-dir DIR keeps a list"
         }
         add(rest)
-    }
-}
-
-extension [Int] {
-    // Counters by family; families that a counter array does not reach have none.
-    subscript(family: ValueFamily) -> Int {
-        let index = Int(family.rawValue)
-        return index < count ? self[index] : 0
     }
 }

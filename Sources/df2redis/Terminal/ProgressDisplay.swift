@@ -1,5 +1,6 @@
 import Logging
 import Replication
+import Wire
 
 /// Shows how a run is getting on: live on a terminal, else a line every few seconds and at each
 /// change of phase.
@@ -67,9 +68,32 @@ struct ProgressDisplay {
         }
     }
 
-    /// Leaves the terminal clean for what follows.
-    func finish() {
-        if style == .live { console.clearFrame() }
+    /// Leaves the terminal clean for what follows; a log gets the last counts, by type.
+    func finish(_ progress: Progress) {
+        switch style {
+        case .none: return
+        case .live: console.clearFrame()
+        case .lines, .fields:
+            log("snapshot", progress.snapshotByType)
+            log("journal", progress.journalByType)
+        }
+    }
+
+    private func log(_ part: String, _ table: CountsByType) {
+        for type in RecordType.allCases where table[type] != RecordCounts() {
+            let counts = table[type]
+            logger.info(
+                "\(part) records of type \(type.name)",
+                metadata: [
+                    "read": .stringConvertible(counts.read),
+                    "applied": .stringConvertible(counts.applied),
+                    "filtered": .stringConvertible(counts.filtered),
+                    "skipped": .stringConvertible(counts.skipped),
+                    "repaired": .stringConvertible(counts.repaired),
+                    "failed": .stringConvertible(counts.failed),
+                    "pending": .stringConvertible(counts.pending),
+                ])
+        }
     }
 
     func elapsedSeconds(_ nanoseconds: Int64) -> Int {

@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -91,6 +92,12 @@ int cp_read_at(int fd, void *to, size_t count, long long position) {
         position += got;
     }
     return 0;
+}
+
+long long cp_file_size(int fd) {
+    struct stat status;
+    long long result = CP_RETRY(fstat(fd, &status));
+    return result < 0 ? result : (long long)status.st_size;
 }
 
 int cp_open_log(const char *path) {

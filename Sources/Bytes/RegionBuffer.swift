@@ -91,6 +91,17 @@ public struct RegionBuffer: ~Copyable {
         }
     }
 
+    /// Appends `size` bytes of a file from `offset` on, which must be there.
+    public mutating func append(
+        from descriptor: Int32, at offset: Int64, count size: Int
+    ) throws(SystemError) {
+        try reserve(count + size)
+        guard let base, size > 0 else { return }
+        let result = cp_read_at(descriptor, base + count, size, offset)
+        guard result == 0 else { throw SystemError(result: result) }
+        count += size
+    }
+
     /// Writes everything to a file, in as many calls as it takes.
     public func writeAll(to descriptor: Int32) throws(SystemError) {
         guard let base, count > 0 else { return }
@@ -103,18 +114,6 @@ public struct RegionBuffer: ~Copyable {
         guard let base, count > 0 else { return }
         let result = cp_write_at(descriptor, base, count, Int64(position))
         guard result == 0 else { throw SystemError(result: result) }
-    }
-
-    /// Replaces the content by `size` bytes of a file, from `position` on.
-    public mutating func read(
-        _ size: Int, from descriptor: Int32, at position: Int
-    ) throws(SystemError) {
-        count = 0
-        try reserve(size)
-        guard let base, size > 0 else { return }
-        let result = cp_read_at(descriptor, base, size, Int64(position))
-        guard result == 0 else { throw SystemError(result: result) }
-        count = size
     }
 
     /// Forgets the content. A region larger than `keeping` bytes is given back to the system.

@@ -93,11 +93,10 @@ extension Core {
             if entry.hasMemcachedFlags { memcachedEntries += 1 }
         case .failed(let command, let reason):
             flow.progress.snapshotByType[type].failed += 1
-            report(
-                Finding(
-                    kind: .failed, database: step.entry.database,
-                    key: step.entry.key.printable(),
-                    command: command, reason: reason))
+            fail(
+                DeadLetters.Letter(
+                    isJournal: false, flow: flow.index, database: step.entry.database,
+                    key: step.entry.key, command: command, reply: reason))
         }
         flow.progress.snapshotByType[type].read += 1
         return .done

@@ -139,11 +139,11 @@ extension Core {
 
     func refuse(_ entry: SnapshotEntry, _ size: Int, _ flow: Flow) {
         flow.progress.snapshotByType[RecordType(entry.type.family)].failed += 1
-        report(
-            Finding(
-                kind: .failed, database: entry.database, key: entry.key.printable(),
+        fail(
+            DeadLetters.Letter(
+                isJournal: false, flow: flow.index, database: entry.database, key: entry.key,
                 command: entry.type.family.name,
-                reason: "its \(size) bytes are above the limit of "
+                reply: "its \(size) bytes are above the limit of "
                     + "\(settings.valueBytesLimit) bytes for one value, or an element of it above "
                     + "\(settings.heldBytesLimit)"))
     }

@@ -75,11 +75,11 @@ extension Core {
         flow.progress.journalByType[.generic].failed += 1
         flow.routedLSN = record.lsn + 1
         flow.settleIdle()
-        report(
-            Finding(
-                kind: .failed, database: record.database, key: "(LSN \(record.lsn))",
-                command: "(journal record)",
-                reason: "its \(size) bytes are above the limit of "
+        fail(
+            DeadLetters.Letter(
+                isJournal: true, flow: flow.index, lsn: record.lsn, database: record.database,
+                key: ByteView(), command: "(journal record)",
+                reply: "its \(size) bytes are above the limit of "
                     + "\(settings.heldBytesLimit) bytes"))
     }
 

@@ -136,7 +136,7 @@ extension Core {
         }
         let database = Int(reply.command.database)
         let command = name.command.printable(limit: 32)
-        let reason = "the target refused \(command): \(error.printable(limit: 200))"
+        let reason = "the target refused \(command): \(refusal)"
         // An EXEC has none of its own.
         let first = sourceName(database, name.key)
         markForRepair(
@@ -383,7 +383,7 @@ extension Core {
             repairs.retry(index, now: nowMilliseconds)
             return
         }
-        let text = target.errorText.printable(limit: 200)
+        let text = refusal
         if repairs[index].byCommands || repairs[index].attempts >= RepairList.attemptsLimit {
             giveUpRepair(index, "the target refused its value: \(text)")
         } else {

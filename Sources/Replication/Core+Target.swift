@@ -116,7 +116,7 @@ extension Core {
             if !reply.reply.hasError { totals.scriptsLoaded += 1 }
         case .expiry:
             if reply.recordFailed {
-                nameFailure(reply)
+                nameRefusedExpiry(reply)
                 fail(
                     .interrupted,
                     "the target refused to set the true expiry of a key that was kept alive; such "
@@ -127,7 +127,7 @@ extension Core {
             flow.settle(nextLSN: 0)
             if reply.recordFailed {
                 flow.progress.snapshotByType[reply.command.type].failed += 1
-                nameFailure(reply)
+                nameFailure(reply, flow)
             } else {
                 flow.progress.snapshotByType[reply.command.type].applied += 1
             }
@@ -146,7 +146,7 @@ extension Core {
                 flow.progress.journalByType[reply.command.type].repaired += 1
             } else {
                 flow.progress.journalByType[reply.command.type].failed += 1
-                if isOwn { nameFailure(reply) }
+                nameFailure(reply, flow)
             }
         } else {
             flow.progress.journalByType[reply.command.type].applied += 1
@@ -155,14 +155,42 @@ extension Core {
         if reply.command.kind == .script && !reply.reply.hasError { totals.scriptsLoaded += 1 }
     }
 
-    private func nameFailure(_ reply: TargetReply) {
+    private func nameFailure(_ reply: TargetReply, _ flow: Flow) {
+        let (command, key) = target.name(of: reply.command)
+        let name = sourceName(Int(reply.command.database), key)
+        // A flush is a record of each flow; its LSN is known for the one that sent it.
+        let isOwn = Int(reply.command.flow) == flow.index
+        let nextLSN = isOwn ? reply.command.nextLSN : 0
+        fail(
+            DeadLetters.Letter(
+                isJournal: reply.command.kind != .entry, flow: flow.index,
+                lsn: nextLSN > 0 ? nextLSN - 1 : 0, database: name.database, key: name.key,
+                command: command.printable(limit: 32), reply: refusal))
+    }
+
+    private func nameRefusedExpiry(_ reply: TargetReply) {
         let (command, key) = target.name(of: reply.command)
         let name = sourceName(Int(reply.command.database), key)
         report(
             Finding(
                 kind: .failed, database: name.database, key: name.key.printable(),
-                command: command.printable(limit: 32),
-                reason: target.errorText.printable()))
+                command: command.printable(limit: 32), reason: refusal))
+    }
+
+    /// A record that was not applied is named, and goes to the file.
+    func fail(_ letter: DeadLetters.Letter) {
+        report(
+            Finding(
+                kind: .failed, database: letter.database, key: letter.key.printable(),
+                command: letter.command, reason: letter.reply))
+        deadLetters.add(letter)
+    }
+
+    /// The target's error, without what it repeats of the command: that may be a value.
+    var refusal: String {
+        let text = target.errorText.printable()
+        guard let end = text.firstRange(of: ", with args beginning with") else { return text }
+        return String(text[..<end.lowerBound])
     }
 
     private func greet(_ reply: TargetReply) {

@@ -130,6 +130,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var stickyEntries = 0
     var memcachedEntries = 0
     var findings = Findings()
+    var deadLetters: DeadLetters
     var totals = Progress()
     var failure: RunError?
     var wasStopped = false
@@ -165,6 +166,13 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         pops = try PopWatch()
         groups = try StreamGroups()
         repairs = try RepairList(valueBytesLimit: settings.heldBytesLimit)
+        deadLetters = try DeadLetters(
+            directory: settings.stateDirectory,
+            head: [
+                ("run", settings.mode == .migrate ? "migrate" : "replicate"),
+                ("task", settings.taskName), ("source", settings.source.description),
+                ("target", settings.target.description),
+            ], bytesLimit: settings.deadLetterBytesLimit)
         try reactor.add(socket)
         targetHeardAt = reactor.now
     }
@@ -181,6 +189,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         } catch {
             failure = failure ?? RunError(.interrupted, "the event loop failed: \(error)")
         }
+        deadLetters.finish()
         publish()
         shared.end(
             RunReport(
@@ -284,6 +293,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         target.pumpOversize()
         if !databasesToSweep.isEmpty { sweep() }
         advanceRepairs()
+        deadLetters.flush()
         if settings.mode == .migrate { decideOnFlows() }
         for flow in flows where !flow.isClosed {
             if flow.progress.appliedLSN > 0 {
@@ -377,6 +387,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         totals.pendingEntriesDropped =
             (entries?.pendingEntriesDropped ?? 0) + (shadows?.pendingEntriesDropped ?? 0)
         totals.findings = findings.list
+        totals.deadLetters = deadLetters.progress
         totals.notices = targetNotices + control.warnings
         shared.publish(totals)
     }

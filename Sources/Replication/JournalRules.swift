@@ -268,7 +268,10 @@ struct JournalRules {
         (.bloom, ["BF.ADD", "BF.MADD", "BF.RESERVE", "BF.LOADCHUNK"]),
         (
             .cuckoo,
-            ["CF.ADD", "CF.ADDNX", "CF.INSERT", "CF.INSERTNX", "CF.DEL", "CF.RESERVE", "CF.COMPACT"]
+            [
+                "CF.ADD", "CF.ADDNX", "CF.INSERT", "CF.INSERTNX", "CF.DEL", "CF.RESERVE",
+                "CF.COMPACT",
+            ]
         ),
         (.countMin, ["CMS.INITBYDIM", "CMS.INITBYPROB", "CMS.INCRBY", "CMS.MERGE"]),
         (.topK, ["TOPK.RESERVE", "TOPK.ADD", "TOPK.INCRBY"]),

@@ -195,6 +195,8 @@ public struct Progress: Sendable {
     /// Keys on the source when the run began, 0 if unknown.
     public var sourceKeys = 0
     public var bytesSent = 0
+    /// The file of failed records.
+    public var deadLetters = DeadLetterProgress()
     /// Answers of the source that are worth a line and change nothing.
     public var notices: [String] = []
     /// Known before the run began; the weightiest first.

@@ -75,6 +75,8 @@ public struct ReplicationSettings: Sendable {
     public var valueBytesLimit: Int
     /// Whether to run although the target will very likely differ, for what is known of the source.
     public var acceptsSourceRisk: Bool
+    /// Bytes of `failed.ndjson` that one run writes at most.
+    public var deadLetterBytesLimit: Int
     /// Where an earlier run ended: ask for the journal from there instead of a full sync.
     public var position: SourcePosition?
 
@@ -90,6 +92,7 @@ public struct ReplicationSettings: Sendable {
         bigValueBytes = 1 << 20
         valueBytesLimit = 64 << 30
         acceptsSourceRisk = false
+        deadLetterBytesLimit = 64 << 20
     }
 
     /// What cannot be written in parts, and is held: one element, a packed container, a journal

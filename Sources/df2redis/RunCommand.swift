@@ -65,7 +65,7 @@ struct RunCommand {
         } else {
             for row in rows {
                 let origin = row.origin.map { "  (\($0))" } ?? ""
-                let line = PrintableText.padRight(row.key, 26) + row.value + origin
+                let line = PrintableText.padRight(row.key, 32) + row.value + origin
                 text += PrintableText.escaped(line) + "\n"
             }
             text += "\n" + lines.map { PrintableText.escaped($0) + "\n" }.joined()

@@ -29,6 +29,7 @@ struct RunSession<Job: ReplicationJob> {
     private(set) var stopSignal: Int32?
     private var stopRequests = 0
     private var hasToldRisks = false
+    private var toldOfDeadLetters = false
 
     init(job: Job, signalDescriptor: Int32, logger: Logger, display: ProgressDisplay) {
         self.job = job
@@ -48,6 +49,7 @@ struct RunSession<Job: ReplicationJob> {
             let progress = job.progress()
             tell(progress.sourceRisks)
             display.update(progress, nanoseconds: cp_monotonic_nanoseconds())
+            warn(progress.deadLetters)
             let ready = cp_wait_two(signalDescriptor, job.endDescriptor, Self.refreshMilliseconds)
             guard ready >= 0 else {
                 logger.error("waiting failed: \(String(cString: strerror(-ready)))")
@@ -60,6 +62,7 @@ struct RunSession<Job: ReplicationJob> {
         let report = job.waitForEnd()
         display.finish(report.progress)
         tell(report.progress.sourceRisks)
+        warn(report.progress.deadLetters)
         for notice in report.progress.notices { logger.warning("source: \(notice)") }
         return report
     }
@@ -71,6 +74,14 @@ struct RunSession<Job: ReplicationJob> {
         for risk in risks {
             logger.log(level: risk.weight == .handled ? .info : .warning, "source: \(risk.text)")
         }
+    }
+
+    private mutating func warn(_ deadLetters: DeadLetterProgress) {
+        guard let error = deadLetters.error, !toldOfDeadLetters else { return }
+        toldOfDeadLetters = true
+        logger.warning(
+            "cannot write failed.ndjson in the state directory: \(error); the run goes on, and further failed records are only counted"
+        )
     }
 
     private mutating func takeSignals() {

@@ -100,6 +100,11 @@ import Testing
         let failedByType = report.types.filter { $0.snapshot.failed > 0 }
         #expect(failedByType.map(\.type) == ["zset"])
         #expect(failedByType.first?.snapshot.failed == zsets.count)
+        let letters = try run.deadLetters()
+        #expect(letters.count == zsets.count)
+        #expect(Set(letters.map { StateKey($0.database, $0.key) }) == Set(zsets.keys))
+        #expect(letters.allSatisfy { $0.phase == "snapshot" && $0.command == "ZADD" })
+        #expect(letters.allSatisfy { $0.reply.contains("NOPERM") })
         for finding in failed { #expect(outcome.standardOutput.contains(finding.key)) }
         #expect(
             outcome.standardOutput.contains("ZADD") && outcome.standardOutput.contains("NOPERM"))

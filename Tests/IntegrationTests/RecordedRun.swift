@@ -166,6 +166,13 @@ final class RecordedRun {
         return report
     }
 
+    /// The lines of `failed.ndjson` behind the first, which starts the run.
+    func deadLetters() throws -> [DeadLetter] {
+        let path = stateDirectory.file("failed.ndjson")
+        return try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").dropFirst()
+            .map { try JSONDecoder().decode(DeadLetter.self, from: Data($0.utf8)) }
+    }
+
     /// What the source has against the program: breaches of the rules, and resets.
     var complaints: [String] {
         source.breaches.map(\.description)
@@ -178,6 +185,15 @@ enum WriteMethod: String, CaseIterable, Sendable {
     case automatic = "auto"
     case restore
     case commands
+}
+
+/// One line of `failed.ndjson`.
+struct DeadLetter: Decodable {
+    var phase: String
+    var database: Int
+    var key: String
+    var command: String
+    var reply: String
 }
 
 /// The part of `report.json` that the tests read.
@@ -251,7 +267,8 @@ struct Report: Decodable {
         #expect(snapshot.pending + journal.pending == pending)
         var all = [snapshot, journal] + types.flatMap { [$0.snapshot, $0.journal] }
         for flow in flows {
-            all += [flow.snapshot, flow.journal] + flow.types.flatMap { [$0.snapshot, $0.journal] }
+            all +=
+                [flow.snapshot, flow.journal] + flow.types.flatMap { [$0.snapshot, $0.journal] }
             #expect(flow.types.map(\.snapshot).reduce(Counts(), +) == flow.snapshot)
             #expect(flow.types.map(\.journal).reduce(Counts(), +) == flow.journal)
         }

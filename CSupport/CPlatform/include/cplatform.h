@@ -22,6 +22,8 @@ long long cp_send(int fd, const void *_Nonnull from, size_t count);
 // Writes all bytes to a file, in as many calls as it takes: 0 or -errno.
 int cp_write_all(int fd, const void *_Nonnull from, size_t count);
 
+long long cp_file_size(int fd);
+
 // Opens a file for reading and appending; creates it if it is missing.
 int cp_open_log(const char *_Nonnull path);
 

@@ -35,6 +35,7 @@ struct Configuration {
     var targetRingBytes: Int?
     var bigValueBytes: Int?
     var valueBytesLimit: Int?
+    var deadLetterBytesLimit: Int?
 
     /// Where each setting that is not a default came from, by key.
     var origins: [String: ConfigurationOrigin] = [:]
@@ -69,6 +70,7 @@ struct Configuration {
         settings.targetRingBytes = targetRingBytes ?? settings.targetRingBytes
         settings.bigValueBytes = bigValueBytes ?? settings.bigValueBytes
         settings.valueBytesLimit = valueBytesLimit ?? settings.valueBytesLimit
+        settings.deadLetterBytesLimit = deadLetterBytesLimit ?? settings.deadLetterBytesLimit
         return (settings, [])
     }
 
@@ -147,6 +149,7 @@ struct Configuration {
                 ("advanced.targetRingBytes", String(settings.targetRingBytes)),
                 ("advanced.bigValueBytes", String(settings.bigValueBytes)),
                 ("advanced.valueBytesLimit", String(settings.valueBytesLimit)),
+                ("advanced.deadLetterBytesLimit", String(settings.deadLetterBytesLimit)),
                 ("log.level", logLevel.rawValue),
                 ("log.format", logFormat.rawValue),
             ] + keyRuleRows(settings.keyRules)

@@ -282,5 +282,9 @@ enum ConfigurationKeys {
             configuration.valueBytesLimit = value
             return .taken
         },
+        .integer("advanced.deadLetterBytesLimit", 0...(1 << 40)) { configuration, value in
+            configuration.deadLetterBytesLimit = value
+            return .taken
+        },
     ]
 }

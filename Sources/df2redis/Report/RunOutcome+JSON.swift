@@ -40,7 +40,18 @@ extension RunOutcome {
             ("expiriesNotHeld", .integer(progress.expiriesNotHeld)),
             ("scriptsLoaded", .integer(progress.scriptsLoaded)),
             ("sourceRisks", .array(progress.sourceRisks.map(Self.json))),
+            ("deadLetters", deadLetters),
             ("findings", .array(progress.findings.map(Self.json))),
+        ])
+    }
+
+    private var deadLetters: JSONValue {
+        let progress = report.progress.deadLetters
+        return .object([
+            ("file", deadLetterPath.map { .string($0) } ?? .null),
+            ("lines", .integer(progress.lines)),
+            ("more", .integer(progress.more)),
+            ("error", progress.error.map { .string($0) } ?? .null),
         ])
     }
 

@@ -28,6 +28,12 @@ struct RunOutcome {
         return settings.stateDirectory.map { $0 + "/" + Self.reportFileName }
     }
 
+    /// Where failed records are listed, nil if there is no such file of this run.
+    var deadLetterPath: String? {
+        guard report.progress.deadLetters.lines > 0 else { return nil }
+        return settings.stateDirectory.map { $0 + "/failed.ndjson" }
+    }
+
     /// One sentence for how it ended.
     var sentence: String {
         if let error = report.error { return "ended early: " + error.message }

@@ -21,6 +21,7 @@ struct Summary {
             summary.addFindings()
         }
         summary.addRisks()
+        summary.addDeadLetters()
         if let path = outcome.reportPath { summary.add("", "report: " + path) }
         return summary.lines.map { PrintableText.escaped($0) + "\n" }.joined()
     }
@@ -136,6 +137,16 @@ struct Summary {
         guard !risks.isEmpty else { return }
         add("", "known of this source, the target may differ for it:")
         for risk in risks { add("  \(risk.name): \(risk.text)") }
+    }
+
+    private mutating func addDeadLetters() {
+        let progress = outcome.report.progress.deadLetters
+        if let path = outcome.deadLetterPath {
+            add("", "failed records: \(PrintableText.count(progress.lines)) lines in " + path)
+        }
+        if let error = progress.error { add("", "cannot write failed.ndjson: \(error)") }
+        guard progress.more > 0 else { return }
+        add("failed records without a line: \(PrintableText.count(progress.more))")
     }
 
     private mutating func addFindings() {

@@ -27,6 +27,8 @@ struct CollectionBuilder: ~Copyable {
     /// Elements of the value or part in hand that were written, and those of them with an expiry.
     private(set) var written = 0
     private(set) var writtenExpiring = 0
+    /// No element was written yet; some may be past their own expiry.
+    var isEmpty: Bool { written == 0 }
 
     /// - Parameter knowsFieldExpiry: the target has HPEXPIREAT.
     init(knowsFieldExpiry: Bool) throws(SystemError) {
@@ -43,6 +45,8 @@ struct CollectionBuilder: ~Copyable {
         try reader.open(type: entry.type, value: entry.value)
         start = reader.mark
         expiringElements = 0
+        written = 0
+        writtenExpiring = 0
         stage = .open
         isPart = false
         self.unixMilliseconds = unixMilliseconds
@@ -60,7 +64,7 @@ struct CollectionBuilder: ~Copyable {
         self.unixMilliseconds = unixMilliseconds
     }
 
-    /// Goes on until all is written (true) or the pipeline has no room (false).
+    /// Goes on until all but EXEC is written (true) or the pipeline has no room (false).
     mutating func advance(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
     ) throws(DecodeError) -> Bool {
@@ -86,7 +90,7 @@ struct CollectionBuilder: ~Copyable {
                 guard try place.expire(entry, target) else { return false }
                 stage = .close
             case .close:
-                return try place.exec(entry, target)
+                return true
             }
         }
     }

@@ -1,3 +1,4 @@
+internal import Bytes
 public import Wire
 
 /// What a command in flight was sent for.
@@ -10,6 +11,10 @@ public enum CommandKind: UInt8, Sendable, BitwiseCopyable {
     case part
     /// The last (or only) command of a snapshot entry.
     case entry
+    /// The same of an entry that must not replace a key: see `TargetReply.foundKey`.
+    case guardedEntry
+    /// EXISTS for an entry that cannot be written, and whose key may be somebody else's.
+    case probe
     /// The last (or only) command of a journal record.
     case journal
     /// A flush that all flows waited for.
@@ -26,6 +31,9 @@ public enum CommandKind: UInt8, Sendable, BitwiseCopyable {
     /// that makes entries pending. The low half of `nextLSN` is the value's number; of a claim the
     /// high half is the entries asked for.
     case shadow, shadowLength, shadowClaim
+    /// EXISTS before the first part of a big value that must not replace a key: see
+    /// `TargetReply.foundKey`. `nextLSN` is the value's number.
+    case shadowGuard
     /// The removal of a shadow that was given up; no record.
     case shadowRemoval
     /// Looks for shadows that dead runs left; no record.
@@ -65,4 +73,17 @@ public struct TargetReply {
     public var reply: RESPReply
     /// For the last command of a record: true if any command of the record was refused.
     public var recordFailed: Bool
+
+    /// Of a guarded entry, or a probe: the target had a key of that name and keeps it as it is.
+    public var foundKey: Bool {
+        switch reply.kind {
+        // SET NX
+        case .null: true
+        // RESTORE without REPLACE
+        case .error: reply.content.starts(with: "BUSYKEY")
+        // EXISTS, or the DEL behind RENAMENX: what was built is still there.
+        case .integer, .array: !reply.hasError && reply.integer == 1
+        default: false
+        }
+    }
 }

@@ -11,8 +11,9 @@ public enum EntryOutcome {
     case impossible
 }
 
-/// Turns snapshot entries into commands for one Redis. A baseline always replaces: SET, RESTORE with
-/// REPLACE, or DEL and commands in one transaction.
+/// Turns snapshot entries into commands for one Redis. A baseline replaces: SET, RESTORE with REPLACE,
+/// or DEL and commands in one transaction. A guarded one does not: SET NX, RESTORE without REPLACE, or
+/// commands for a key of our own that RENAMENX brings to its place in the same transaction.
 public struct EntryWriter: ~Copyable {
     /// How collections are written.
     public enum Method: Sendable {
@@ -29,6 +30,13 @@ public struct EntryWriter: ~Copyable {
     static let chunkElements = 512
     static let chunkBytes = 64 << 10
 
+    /// Where a guarded entry is built, inside one transaction: nobody ever sees it.
+    static let buildingKey: StaticString = "df2redis:{building}"
+
+    private enum Closing {
+        case rename, clean, execute
+    }
+
     /// What the target is.
     public let version: TargetVersion
     private let method: Method
@@ -38,6 +46,7 @@ public struct EntryWriter: ~Copyable {
     private var streams: StreamBuilder
     /// The flow whose entry is being built over several turns, -1 if none.
     public private(set) var buildingFlow = -1
+    private var closing = Closing.rename
 
     public init(version: TargetVersion, method: Method) throws(SystemError) {
         // All first: a struct that owns memory cannot be left half made.
@@ -61,7 +70,8 @@ public struct EntryWriter: ~Copyable {
 
     /// Writes one entry. Throws if the value's structure is inconsistent or memory ran out.
     /// - Parameters:
-    ///   - kind: what its last command is marked as: `.entry` or `.journal`.
+    ///   - kind: what its last command is marked as. One of `.guardedEntry` leaves a key that is there
+    ///     as it is.
     ///   - nextLSN: the LSN after the record, 0 in the snapshot.
     ///   - unixMilliseconds: the time of elements that have expired already.
     ///   - byCommands: never by RESTORE, whatever the method.
@@ -82,7 +92,8 @@ public struct EntryWriter: ~Copyable {
         guard loading != .impossible else { return .impossible }
         let verdict = try check.check(type: entry.type, value: entry.value)
         if verdict.isEmpty {
-            return try delete(entry, place, target) ? .sent : .blocked
+            let name: ByteView = place.isGuarded ? "EXISTS" : "DEL"
+            return try single(name, entry, place, target) ? .sent : .blocked
         }
         if method == .commands || byCommands || !verdict.isVerbatimLoadable {
             loading = .commands
@@ -118,7 +129,8 @@ public struct EntryWriter: ~Copyable {
         guard try target.begin(flow: place.flow, database: entry.database, bytes: bytes) else {
             return .blocked
         }
-        target.header(arguments: entry.expiryMilliseconds == 0 ? 3 : 5)
+        target.header(
+            arguments: 3 + (entry.expiryMilliseconds == 0 ? 0 : 2) + (place.isGuarded ? 1 : 0))
         target.argument("SET")
         target.argument(entry.key)
         switch value {
@@ -138,6 +150,7 @@ public struct EntryWriter: ~Copyable {
             target.argument("PXAT")
             target.argument(decimal: max(1, entry.expiryMilliseconds))
         }
+        if place.isGuarded { target.argument("NX") }
         place.end(entry, target)
         return .sent
     }
@@ -151,7 +164,8 @@ public struct EntryWriter: ~Copyable {
         guard try target.begin(flow: place.flow, database: entry.database, bytes: bytes) else {
             return .blocked
         }
-        target.header(arguments: entry.expiryMilliseconds == 0 ? 5 : 6)
+        target.header(
+            arguments: 4 + (entry.expiryMilliseconds == 0 ? 0 : 1) + (place.isGuarded ? 0 : 1))
         target.argument("RESTORE")
         target.argument(entry.key)
         target.argument(
@@ -163,7 +177,7 @@ public struct EntryWriter: ~Copyable {
         target.little(footer.version)
         target.little(footer.checksum)
         target.lineEnd()
-        target.argument("REPLACE")
+        if !place.isGuarded { target.argument("REPLACE") }
         if entry.expiryMilliseconds != 0 { target.argument("ABSTTL") }
         place.end(entry, target)
         return .sent
@@ -177,19 +191,24 @@ public struct EntryWriter: ~Copyable {
         guard buildingFlow < 0 else { return false }
         let place = EntryPlace(flow: flow, kind: kind, nextLSN: nextLSN, unixMilliseconds: 0)
         let entry = SnapshotEntry(database: database, type: .string, key: key, value: ByteView())
-        return try delete(entry, place, target)
+        return try single("DEL", entry, place, target)
     }
 
-    private func delete(
-        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    /// Asks whether the target has the key of an entry that cannot be written; false if there is no
+    /// room now.
+    public func probe(
+        _ entry: SnapshotEntry, flow: Int, to target: TargetConnection
     ) throws(DecodeError) -> Bool {
-        let bytes = entry.key.count + TargetConnection.argumentBytes(8) * 2
-        guard try target.begin(flow: place.flow, database: entry.database, bytes: bytes) else {
-            return false
-        }
-        target.header(arguments: 2)
-        target.argument("DEL")
-        target.argument(entry.key)
+        guard buildingFlow < 0 else { return false }
+        let place = EntryPlace(flow: flow, kind: .probe, nextLSN: 0, unixMilliseconds: 0)
+        return try single("EXISTS", entry, place, target)
+    }
+
+    // A command with the key as its only argument.
+    private func single(
+        _ name: ByteView, _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        guard try place.begin(name, entry, target) else { return false }
         place.end(entry, target)
         return true
     }
@@ -217,6 +236,8 @@ public struct EntryWriter: ~Copyable {
     ) throws(DecodeError) -> EntryOutcome {
         guard target.claim(flow: place.flow) else { return .blocked }
         let isStream = entry.type.family == .stream
+        var built = entry
+        if place.isGuarded { built.key = ByteView(EntryWriter.buildingKey) }
         if buildingFlow < 0 {
             do throws(DecodeError) {
                 if isStream {
@@ -228,18 +249,46 @@ public struct EntryWriter: ~Copyable {
                 target.releaseClaim(flow: place.flow)
                 throw error
             }
+            // Names the key for the replies; nothing else of the group has it first.
+            if place.isGuarded {
+                guard try place.part("EXISTS", entry, target) else {
+                    target.releaseClaim(flow: place.flow)
+                    return .blocked
+                }
+            }
             buildingFlow = place.flow
+            closing = .rename
         }
-        let isDone: Bool
+        let isBuilt: Bool
         if isStream {
-            isDone = try streams.advance(entry, place, target)
+            isBuilt = try streams.advance(built, place, target)
         } else {
-            isDone = try collections.advance(entry, place, target)
+            isBuilt = try collections.advance(built, place, target)
         }
-        guard isDone else { return .blocked }
+        guard isBuilt, try close(entry, built, place, target) else { return .blocked }
         buildingFlow = -1
         target.releaseClaim(flow: place.flow)
         return .sent
+    }
+
+    // Ends the transaction; a guarded entry goes to its place first, if nobody is there.
+    private mutating func close(
+        _ entry: SnapshotEntry, _ built: SnapshotEntry, _ place: EntryPlace,
+        _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        if !place.isGuarded { closing = .execute }
+        if closing == .rename {
+            // With all elements expired there is nothing to rename.
+            if entry.type.family == .stream || !collections.isEmpty {
+                guard try place.renameUnlessTaken(built.key, entry, target) else { return false }
+            }
+            closing = .clean
+        }
+        if closing == .clean {
+            guard try place.part("DEL", built, target) else { return false }
+            closing = .execute
+        }
+        return try place.exec(entry, target)
     }
 }
 
@@ -253,10 +302,14 @@ struct EntryPlace {
     var partKind = CommandKind.part
     var partNumber: UInt64 = 0
 
+    /// A key that is there stays as it is.
+    var isGuarded: Bool { kind == .guardedEntry }
+
     /// Ends the entry's last command.
     func end(_ entry: SnapshotEntry, _ target: TargetConnection) {
         // A RESTORE of the journal is a command for keys of any type.
-        let type = kind == .entry ? RecordType(entry.type.family) : .generic
+        let isEntry = kind == .entry || kind == .guardedEntry || kind == .probe
+        let type = isEntry ? RecordType(entry.type.family) : .generic
         target.end(kind, type: type, flow: flow, database: entry.database, nextLSN: nextLSN)
     }
 
@@ -282,12 +335,41 @@ struct EntryPlace {
     func delete(
         _ entry: SnapshotEntry, _ target: TargetConnection
     ) throws(DecodeError) -> Bool {
+        try part("DEL", entry, target)
+    }
+
+    /// One of its commands that has the key as its only argument.
+    func part(
+        _ name: ByteView, _ entry: SnapshotEntry, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        guard try begin(name, entry, target) else { return false }
+        endPart(entry, target)
+        return true
+    }
+
+    func begin(
+        _ name: ByteView, _ entry: SnapshotEntry, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
         let bytes = entry.key.count + TargetConnection.argumentBytes(8) * 2
         guard try target.begin(flow: flow, database: entry.database, bytes: bytes) else {
             return false
         }
         target.header(arguments: 2)
-        target.argument("DEL")
+        target.argument(name)
+        target.argument(entry.key)
+        return true
+    }
+
+    func renameUnlessTaken(
+        _ built: ByteView, _ entry: SnapshotEntry, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let bytes = built.count + entry.key.count + TargetConnection.argumentBytes(8) * 3
+        guard try target.begin(flow: flow, database: entry.database, bytes: bytes) else {
+            return false
+        }
+        target.header(arguments: 3)
+        target.argument("RENAMENX")
+        target.argument(built)
         target.argument(entry.key)
         endPart(entry, target)
         return true

@@ -30,6 +30,8 @@ public struct ShadowWriter: ~Copyable {
         var measured: Int?
         var isAsked = false
         var failure: (command: String, reason: String)?
+        /// The target has the key already, and keeps it.
+        var isLeft = false
         var progress = StreamProgress()
     }
 
@@ -71,6 +73,11 @@ public struct ShadowWriter: ~Copyable {
         shadows[ShadowWriter.id(flow, number)] != nil
     }
 
+    /// Whether the target has the key already, as a guarded begin found out: it can only be given up.
+    public func isLeft(flow: Int, number: UInt32) -> Bool {
+        shadows[ShadowWriter.id(flow, number)]?.isLeft ?? false
+    }
+
     private static func id(_ flow: Int, _ number: UInt32) -> UInt64 {
         UInt64(flow) << 32 | UInt64(number)
     }
@@ -79,16 +86,28 @@ public struct ShadowWriter: ~Copyable {
 
     /// Begins a value. `impossible` if the target has no such type: then its further steps do
     /// nothing.
+    /// - Parameter isGuarded: ask first whether the target has the key, by a command of kind
+    ///   `shadowGuard`.
     public mutating func begin(
-        _ entry: SnapshotEntry, flow: Int, number: UInt32, to target: TargetConnection
+        _ entry: SnapshotEntry, isGuarded: Bool, flow: Int, number: UInt32,
+        to target: TargetConnection
     ) throws(DecodeError) -> EntryOutcome {
         guard version.loading(of: entry.type) != .impossible else { return .impossible }
+        let key = try makeName(flow, number)
+        let bytes = entry.key.count + key.count + TargetConnection.argumentBytes(8) * 4
         guard
-            try remove(
-                database: entry.database, flow: flow, number: number, as: .shadow, target)
+            try target.begin(flow: flow, database: entry.database, bytes: bytes, commands: 2)
         else { return .blocked }
+        if isGuarded {
+            put("EXISTS", entry.key, to: target)
+            target.end(
+                .shadowGuard, type: RecordType(entry.type.family), flow: flow,
+                database: entry.database, nextLSN: UInt64(number))
+        }
+        put("UNLINK", key, to: target)
+        target.end(.shadow, flow: flow, database: entry.database, nextLSN: UInt64(number))
         shadows[ShadowWriter.id(flow, number)] = Shadow(
-            database: entry.database, family: entry.type.family, pending: 1)
+            database: entry.database, family: entry.type.family, pending: isGuarded ? 2 : 1)
         return .sent
     }
 
@@ -98,10 +117,9 @@ public struct ShadowWriter: ~Copyable {
         unixMilliseconds: Int64, to target: TargetConnection
     ) throws(DecodeError) -> EntryOutcome {
         let id = ShadowWriter.id(flow, number)
-        guard let failure = shadows[id].map({ $0.failure != nil }) else { return .sent }
+        guard let isVain = shadows[id].map({ $0.failure != nil || $0.isLeft }) else { return .sent }
         guard buildingFlow < 0 || buildingFlow == flow else { return .blocked }
-        if failure {
-            // Nothing more can help it.
+        if isVain {
             buildingFlow = -1
             return .sent
         }
@@ -178,8 +196,10 @@ public struct ShadowWriter: ~Copyable {
 
     /// Ends a value whose parts are all written: puts it in the place of its key, or gives it up if
     /// something of it was refused.
+    /// - Parameter kind: what its last command is marked as; see `EntryWriter.write`.
     public mutating func finish(
-        _ entry: SnapshotEntry, flow: Int, number: UInt32, to target: TargetConnection
+        _ entry: SnapshotEntry, as kind: CommandKind, flow: Int, number: UInt32,
+        to target: TargetConnection
     ) throws(DecodeError) -> ShadowOutcome {
         let id = ShadowWriter.id(flow, number)
         guard let shadow = shadows[id] else { preconditionFailure("it was begun") }
@@ -196,7 +216,7 @@ public struct ShadowWriter: ~Copyable {
         }
         guard
             try swap(
-                entry, flow: flow, number: number,
+                entry, as: kind, flow: flow, number: number,
                 isEmpty: shadow.measured == 0 && shadow.family != .stream, to: target)
         else { return .blocked }
         shadows[id] = nil
@@ -244,51 +264,66 @@ public struct ShadowWriter: ~Copyable {
         }
     }
 
-    /// The only place where a big value becomes visible: its key is replaced, by one transaction.
-    /// UNLINK first, because RENAME would free the old value at once, however large it is.
+    /// The only place where a big value becomes visible: its key is replaced, or made if nobody is
+    /// there, by one transaction. UNLINK first, because RENAME would free the old value at once,
+    /// however large it is.
     private mutating func swap(
-        _ entry: SnapshotEntry, flow: Int, number: UInt32, isEmpty: Bool,
+        _ entry: SnapshotEntry, as kind: CommandKind, flow: Int, number: UInt32, isEmpty: Bool,
         to target: TargetConnection
     ) throws(DecodeError) -> Bool {
         let key = try makeName(flow, number)
         let bytes =
-            entry.key.count * 3 + key.count + TargetConnection.argumentBytes(20) * 10
+            (entry.key.count + key.count) * 3 + TargetConnection.argumentBytes(20) * 12
         guard
             try target.begin(
-                flow: flow, database: entry.database, bytes: bytes, commands: 5)
+                flow: flow, database: entry.database, bytes: bytes, commands: 6)
         else { return false }
-        let place = EntryPlace(flow: flow, kind: .entry, nextLSN: 0, unixMilliseconds: 0)
+        let place = EntryPlace(flow: flow, kind: kind, nextLSN: 0, unixMilliseconds: 0)
         guard !isEmpty else {
             // All its elements have expired: such a key does not exist.
-            target.header(arguments: 2)
-            target.argument("UNLINK")
-            target.argument(entry.key)
+            put(place.isGuarded ? "EXISTS" : "UNLINK", entry.key, to: target)
             place.end(entry, target)
             return true
+        }
+        // Names the key for the replies.
+        if place.isGuarded {
+            put("EXISTS", entry.key, to: target)
+            place.endPart(entry, target)
         }
         target.header(arguments: 1)
         target.argument("MULTI")
         place.endPart(entry, target)
-        target.header(arguments: 2)
-        target.argument("UNLINK")
-        target.argument(entry.key)
-        place.endPart(entry, target)
-        target.header(arguments: 3)
-        target.argument("RENAME")
-        target.argument(key)
-        target.argument(entry.key)
-        place.endPart(entry, target)
+        if !place.isGuarded {
+            put("UNLINK", entry.key, to: target)
+            place.endPart(entry, target)
+        }
         if entry.expiryMilliseconds != 0 {
             target.header(arguments: 3)
             target.argument("PEXPIREAT")
-            target.argument(entry.key)
+            target.argument(key)
             target.argument(decimal: max(1, entry.expiryMilliseconds))
+            place.endPart(entry, target)
+        }
+        target.header(arguments: 3)
+        target.argument(place.isGuarded ? "RENAMENX" : "RENAME")
+        target.argument(key)
+        target.argument(entry.key)
+        place.endPart(entry, target)
+        if place.isGuarded {
+            // What it finds tells whether the key was taken.
+            put("UNLINK", key, to: target)
             place.endPart(entry, target)
         }
         target.header(arguments: 1)
         target.argument("EXEC")
         place.end(entry, target)
         return true
+    }
+
+    private func put(_ name: ByteView, _ key: ByteView, to target: TargetConnection) {
+        target.header(arguments: 2)
+        target.argument(name)
+        target.argument(key)
     }
 
     // MARK: Giving up
@@ -326,16 +361,14 @@ public struct ShadowWriter: ~Copyable {
         let key = try makeName(flow, number)
         let bytes = key.count + TargetConnection.argumentBytes(8) * 2
         guard try target.begin(flow: flow, database: database, bytes: bytes) else { return false }
-        target.header(arguments: 2)
-        target.argument("UNLINK")
-        target.argument(key)
+        put("UNLINK", key, to: target)
         target.end(kind, flow: flow, database: database, nextLSN: UInt64(number))
         return true
     }
 
     // MARK: Replies
 
-    /// Takes the reply to a command of kind `shadow`, `shadowLength` or `shadowClaim`.
+    /// Takes the reply to a command of kind `shadow`, `shadowGuard`, `shadowLength` or `shadowClaim`.
     public mutating func settle(_ reply: TargetReply, _ target: TargetConnection) {
         let number = UInt32(truncatingIfNeeded: reply.command.nextLSN)
         let id = ShadowWriter.id(Int(reply.command.flow), number)
@@ -354,6 +387,8 @@ public struct ShadowWriter: ~Copyable {
         case .shadowClaim:
             let asked = Int(reply.command.nextLSN >> 32)
             pendingEntriesDropped += max(asked - reply.reply.elementCount, 0)
+        case .shadowGuard:
+            shadows[id]!.isLeft = reply.foundKey
         case .shadowLength:
             shadows[id]!.measured = reply.reply.content.parseInteger().map { Int($0) } ?? -1
         default: break

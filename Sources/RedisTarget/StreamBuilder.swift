@@ -46,14 +46,14 @@ struct StreamBuilder: ~Copyable {
         stage = .open
     }
 
-    /// Goes on until all is written (true) or the pipeline has no room (false).
+    /// Goes on until all but EXEC is written (true) or the pipeline has no room (false).
     mutating func advance(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
     ) throws(DecodeError) -> Bool {
         while stage != .close {
             guard try step(entry, place, target) else { return false }
         }
-        return try place.exec(entry, target)
+        return true
     }
 
     /// Writes the next command and moves on; false if there is no room.

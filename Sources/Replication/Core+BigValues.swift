@@ -45,10 +45,18 @@ extension Core {
         if entry.type.hasElementExpiries {
             journalWriter.noteElementExpiries(database: entry.database, key: entry.key)
         }
-        switch try shadows!.begin(entry, flow: flow.index, number: step.number, to: target) {
+        let isGuarded = conflicts.guardsBaseline(
+            database: step.entry.database, key: step.entry.key)
+        guard checkConflicts() else { return .done }
+        switch try shadows!.begin(
+            entry, isGuarded: isGuarded, flow: flow.index, number: step.number, to: target)
+        {
         case .blocked:
             return .blocked
         case .sent:
+            if isGuarded {
+                conflicts.sentBaseline(database: step.entry.database, key: step.entry.key)
+            }
             // No ghost is that large (protocol.md 6.7).
             if placement.wantsVotes { placement.vote(step.entry.key, flow: flow.index) }
             if flows.count > 1,
@@ -68,6 +76,10 @@ extension Core {
     ) throws(DecodeError) -> Step {
         guard shadows!.isOpen(flow: flow.index, number: step.number) else { return .done }
         let type = RecordType(step.entry.type.family)
+        guard !shadows!.isLeft(flow: flow.index, number: step.number) else {
+            let isGivenUp = try shadows!.giveUp(flow: flow.index, number: step.number, target)
+            return isGivenUp ? .done : .blocked
+        }
         if let refusedSize {
             guard try shadows!.giveUp(flow: flow.index, number: step.number, target) else {
                 return .blocked
@@ -82,13 +94,20 @@ extension Core {
                 entry.expiryMilliseconds, database: entry.database, key: entry.key,
                 now: cp_unix_milliseconds())
         }
+        let isGuarded = conflicts.guardsBaseline(
+            database: step.entry.database, key: step.entry.key)
+        guard checkConflicts() else { return .done }
         switch try shadows!.finish(
-            entry, flow: flow.index, number: step.number, to: target)
+            entry, as: isGuarded ? .guardedEntry : .entry, flow: flow.index, number: step.number,
+            to: target)
         {
         case .blocked:
             return .blocked
         case .sent:
             flow.recordsPending += 1
+            if isGuarded {
+                conflicts.sentBaseline(database: step.entry.database, key: step.entry.key)
+            }
             if entry.isSticky { stickyEntries += 1 }
             if entry.hasMemcachedFlags { memcachedEntries += 1 }
         case .failed(let command, let reason):

@@ -153,6 +153,8 @@ extension Core {
         if !flow.heldIsCounted {
             flow.heldIsCounted = true
             flow.heldType = type
+            flow.heldIsGuarded = conflicts.guardsBaseline(
+                database: entry.database, key: entry.key)
             flow.progress.snapshotByType[type].read += 1
             // A ghost would vote for the wrong shard.
             if placement.wantsVotes, !(try isHyperLogLog(entry)) {
@@ -170,6 +172,8 @@ extension Core {
             if groups.isWatching, entry.type.family == .stream { try noteGroups(entry, flow) }
         }
         guard entries != nil else { return .blocked }
+        let isGuarded = flow.heldIsGuarded
+        guard checkConflicts() else { return .done }
         let outcome: EntryOutcome
         do throws(DecodeError) {
             var entry = entry
@@ -183,8 +187,14 @@ extension Core {
                     entry.expiryMilliseconds, database: entry.database, key: entry.key, now: now)
             }
             outcome = try entries!.write(
-                entry, flow: flow.index, as: .entry, nextLSN: 0, unixMilliseconds: now,
-                to: target)
+                entry, flow: flow.index, as: isGuarded ? .guardedEntry : .entry, nextLSN: 0,
+                unixMilliseconds: now, to: target)
+            if outcome == .impossible, isGuarded {
+                // What the target has of that name is not ours to change either.
+                guard try entries!.probe(entry, flow: flow.index, to: target) else {
+                    return .blocked
+                }
+            }
         } catch {
             throw located(error, flow, opcode: entry.type.rawValue)
         }
@@ -193,16 +203,29 @@ extension Core {
             return .blocked
         case .sent:
             flow.recordsPending += 1
+            if isGuarded {
+                conflicts.sentBaseline(database: entry.database, key: entry.key)
+            }
             if entry.isSticky { stickyEntries += 1 }
             if entry.hasMemcachedFlags { memcachedEntries += 1 }
         case .impossible:
-            skip(entry, flow)
+            if isGuarded {
+                flow.recordsPending += 1
+                conflicts.sentBaseline(database: entry.database, key: entry.key)
+                reportSkipped(entry)
+            } else {
+                skip(entry, flow)
+            }
         }
         return .done
     }
 
     func skip(_ entry: SnapshotEntry, _ flow: Flow) {
         flow.progress.snapshotByType[RecordType(entry.type.family)].skipped += 1
+        reportSkipped(entry)
+    }
+
+    private func reportSkipped(_ entry: SnapshotEntry) {
         report(
             Finding(
                 kind: .skipped, database: entry.database, key: entry.key.printable(),

@@ -79,8 +79,8 @@ extension Core {
             DeadLetters.Letter(
                 isJournal: true, flow: flow.index, lsn: record.lsn, database: record.database,
                 key: ByteView(), command: "(journal record)",
-                reply: "its \(size) bytes are above the limit of "
-                    + "\(settings.heldBytesLimit) bytes"))
+                reply: "the record with LSN \(record.lsn) has \(size) bytes, above the limit of "
+                    + "\(settings.heldBytesLimit)"))
     }
 
     private func handle(
@@ -105,6 +105,7 @@ extension Core {
             }
             return try flush(record, isInSnapshot: isInSnapshot, flow)
         }
+        if let step = keepConflicts(record, match, flow) { return step }
         if repairs.doubtfulCount > 0 || pops.isWaiting { watchRepairs(record, match, flow) }
         let context = RecordContext(
             flow: flow.index, type: match.type, nextLSN: isInSnapshot ? 0 : record.lsn + 1,
@@ -117,6 +118,9 @@ extension Core {
                 entries: &entries!, held: &held, to: target)
         } catch {
             throw located(error, flow, opcode: record.operation.rawValue)
+        }
+        if isInSnapshot, conflicts.isGuarding, outcome == .sent || outcome == .sentRepair("") {
+            noteJournaled(record, match)
         }
         switch outcome {
         case .sent:
@@ -196,6 +200,15 @@ extension Core {
                 "the source was flushed (\(name) in database \(record.database)), and a target of "
                     + "which only some keys are the source's is not: delete them there and run "
                     + "again, or set flush to apply if all may go")
+            return .done
+        }
+        guard conflicts.unansweredCount == 0 else { return .blocked }
+        guard conflicts.kept.count == 0 else {
+            fail(
+                .interrupted,
+                "the source was flushed, which would delete the \(conflicts.kept.count) keys that the "
+                    + "target had and keeps (conflict.policy skip): delete on the target what came "
+                    + "from the source, and run again")
             return .done
         }
         if !flow.waitsForFlush {

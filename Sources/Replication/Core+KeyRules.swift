@@ -15,6 +15,12 @@ extension Core {
         !keyRules.isActive || keyRules.keeps(database: database, key: key)
     }
 
+    /// Whether a record is carried over, by the name of its command.
+    func keepsCommand(_ record: JournalRecord) -> Bool {
+        guard keyRules.isActive, let name = record.arguments.first else { return true }
+        return keyRules.keeps(command: name)
+    }
+
     func countFiltered(_ entry: SnapshotEntry, _ flow: Flow) {
         flow.progress.snapshotByType[RecordType(entry.type.family)].filtered += 1
     }
@@ -31,14 +37,15 @@ extension Core {
 
     /// Whether a flush is about keys that are carried over.
     func keepsFlush(_ record: JournalRecord, _ match: JournalRules.Match) -> Bool {
-        guard let name = record.arguments.first, keyRules.keeps(command: name) else { return false }
+        guard keepsCommand(record) else { return false }
         return match.rule == .flushAll || keyRules.keeps(database: record.database)
     }
 
     /// What it deletes on the source stays on the target; of keys under repair it is told, for their
     /// values may or may not have been read before it.
     func passOverFlush(
-        _ record: JournalRecord, _ match: JournalRules.Match, _ flow: Flow) -> Step {
+        _ record: JournalRecord, _ match: JournalRules.Match, _ flow: Flow
+    ) -> Step {
         if repairs.openCount > 0 {
             repairs.touchAll(flow: flow.index, lsn: record.lsn, now: nowMilliseconds)
         }

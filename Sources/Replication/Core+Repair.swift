@@ -19,6 +19,8 @@ extension Core {
         database: Int, key: ByteView, flow: Int, command: String, reason: String
     ) {
         guard keeps(database: database, key: key) else { return }
+        // The target keeps its own.
+        guard !conflicts.isKept(database: database, key: key) else { return }
         guard !isLeaving, controlSocket != nil, control.acknowledges else {
             return nameForRepair(
                 database, key, command, reason,
@@ -201,8 +203,9 @@ extension Core {
 
     func giveUpRepair(_ index: Int, _ why: String) {
         let repair = repairs[index]
-        repair.key.withByteView {
-            nameForRepair(repair.database, $0, repair.command, repair.reason, why)
+        repair.key.withByteView { key in
+            guard !conflicts.isKept(database: repair.database, key: key) else { return }
+            nameForRepair(repair.database, key, repair.command, repair.reason, why)
         }
         // The entry stays open in the log: the next reader of it should know.
         if writingRepair == index { writingRepair = nil }
@@ -312,6 +315,19 @@ extension Core {
     private func write(_ index: Int, _ flow: Flow) -> Bool {
         let repair = repairs[index]
         guard let value = repair.value else { preconditionFailure("a value to write") }
+        if conflicts.concernRecords {
+            let (mustWait, isKept) = repair.key.withByteView { key in
+                (
+                    conflicts.isUnanswered(database: repair.database, key: key),
+                    conflicts.isKept(database: repair.database, key: key)
+                )
+            }
+            if mustWait { return false }
+            if isKept {
+                closeRepair(index, isRepaired: false)
+                return true
+            }
+        }
         do throws(DecodeError) {
             let outcome = try repair.key.withByteView { (key) throws(DecodeError) in
                 try write(repair, value, key, index)

@@ -45,7 +45,8 @@ extension Core {
             fail(.interrupted, "no memory to end a transaction")
             return
         }
-        guard held.count > 0 else { return }
+        // Whether a key is one that the target keeps is known with its reply.
+        guard held.count > 0, conflicts.unansweredCount == 0 else { return }
         while releasePlace < held.places.upperBound {
             if let (entry, database, key) = held.entry(at: releasePlace) {
                 do throws(DecodeError) {
@@ -106,6 +107,11 @@ extension Core {
             break
         case .shadow, .shadowLength, .shadowClaim:
             shadows?.settle(reply, target)
+        case .shadowGuard:
+            let flow = flows[Int(reply.command.flow)]
+            shadows?.settle(reply, target)
+            if reply.foundKey { flow.progress.snapshotByType[reply.command.type].read += 1 }
+            _ = settleGuarded(reply, flow)
         case .shadowRemoval:
             if reply.reply.hasError { leaveShadow(reply) }
         case .sweep:
@@ -122,10 +128,13 @@ extension Core {
                     "the target refused to set the true expiry of a key that was kept alive; such "
                         + "keys live up to a day too long")
             }
-        case .entry:
+        case .entry, .guardedEntry, .probe:
             let flow = flows[Int(reply.command.flow)]
             flow.settle(nextLSN: 0)
-            if reply.recordFailed {
+            if reply.command.kind != .entry, settleGuarded(reply, flow) { return }
+            if reply.command.kind == .probe, !reply.recordFailed {
+                flow.progress.snapshotByType[reply.command.type].skipped += 1
+            } else if reply.recordFailed {
                 flow.progress.snapshotByType[reply.command.type].failed += 1
                 nameFailure(reply, flow)
             } else {
@@ -163,7 +172,8 @@ extension Core {
         let nextLSN = isOwn ? reply.command.nextLSN : 0
         fail(
             DeadLetters.Letter(
-                isJournal: reply.command.kind != .entry, flow: flow.index,
+                isJournal: reply.command.kind == .journal || reply.command.kind == .flush,
+                flow: flow.index,
                 lsn: nextLSN > 0 ? nextLSN - 1 : 0, database: name.database, key: name.key,
                 command: command.printable(limit: 32), reply: refusal))
     }
@@ -202,7 +212,7 @@ extension Core {
                 entries = try EntryWriter(version: version, method: settings.writeMethod.method)
                 shadows = try ShadowWriter(
                     version: version, task: settings.taskName,
-                    directory: settings.stateDirectory ?? "/tmp")
+                    directory: settings.spillDirectory)
             } catch {
                 fail(.interrupted, "no memory for the target's writer: \(error)")
                 return

@@ -106,6 +106,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var pops: PopWatch
     var groups: StreamGroups
     var held: HeldExpiries
+    var conflicts: Conflicts
 
     var repairs: RepairList
     var repairLog: RepairLog?
@@ -166,6 +167,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         pops = try PopWatch()
         groups = try StreamGroups()
         repairs = try RepairList(valueBytesLimit: settings.heldBytesLimit)
+        conflicts = try Conflicts(
+            policy: settings.conflictPolicy, directory: settings.spillDirectory)
         deadLetters = try DeadLetters(
             directory: settings.stateDirectory,
             head: [
@@ -375,6 +378,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         totals.flows = flows.map(\.progress)
         totals.keysToRepair = findings.keysToRepair
         totals.keysRepaired = repairs.repaired
+        totals.keysKept = conflicts.kept.count
         totals.repairsOpen = repairs.openCount
         totals.memberExpiriesDropped =
             journalWriter.memberExpiriesDropped + (entries?.memberExpiriesDropped ?? 0)

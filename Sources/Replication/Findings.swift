@@ -8,6 +8,11 @@ struct Findings {
     private var counts: [Finding.Kind: Int] = [:]
     private var repairKeys: Set<String> = []
 
+    /// Whether a finding of the kind would be listed.
+    func hasRoom(for kind: Finding.Kind) -> Bool {
+        counts[kind, default: 0] < Findings.namesPerKind
+    }
+
     mutating func add(_ finding: Finding) {
         if finding.kind == .repair {
             // One line a key, however many records touch it.

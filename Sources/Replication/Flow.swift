@@ -20,6 +20,8 @@ final class Flow {
     /// Whether the held item was counted as read, and as which type.
     var heldIsCounted = false
     var heldType = RecordType.generic
+    /// Whether the held entry must not replace what the target has.
+    var heldIsGuarded = false
     var isBlocked = false
     /// Has reached a flush and waits for the other flows.
     var waitsForFlush = false

@@ -87,6 +87,8 @@ public struct Finding: Sendable, Equatable {
         case repair
         /// The target cannot hold the value; it was left out.
         case skipped
+        /// The target had the key already and keeps it, as `conflict.policy` says.
+        case kept
     }
 
     public var kind: Kind
@@ -172,6 +174,10 @@ public struct Progress: Sendable {
 
     public var phase = Phase.connecting
     public var flows: [FlowProgress] = []
+    /// Keys of the full sync that the target had already and keeps, and the journal's records of such
+    /// keys.
+    public var keysKept = 0
+    public var recordsOfKeptKeys = 0
     public var ghostKeys = 0
     public var misplacedKeys = 0
     /// Keys that may differ: named as findings.

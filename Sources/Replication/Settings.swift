@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// Where a server listens and how to log in.
 public struct Endpoint: Sendable, Equatable, CustomStringConvertible {
     public var host: String
@@ -51,6 +53,16 @@ public struct ReplicationSettings: Sendable {
         case commands
     }
 
+    /// What happens to keys of the full sync that the target has already.
+    public enum ConflictPolicy: String, Sendable, CaseIterable {
+        /// They are replaced.
+        case overwrite
+        /// They are left as they are, now and later.
+        case skip
+        /// The run ends at the first one.
+        case panic
+    }
+
     public var mode: Mode
     public var source: Endpoint
     public var target: Endpoint
@@ -65,6 +77,7 @@ public struct ReplicationSettings: Sendable {
     public var writeMethod: WriteMethod
     /// Which keys are carried over, and under which names.
     public var keyRules = KeyRuleSettings()
+    public var conflictPolicy: ConflictPolicy
     /// Receive buffer of one flow, a power of two.
     public var flowRingBytes: Int
     /// Send buffer of one target connection, a power of two.
@@ -87,6 +100,7 @@ public struct ReplicationSettings: Sendable {
         taskName = "df2redis"
         pinsThreads = true
         writeMethod = .automatic
+        conflictPolicy = .overwrite
         flowRingBytes = 1 << 20
         targetRingBytes = 4 << 20
         bigValueBytes = 1 << 20
@@ -98,4 +112,11 @@ public struct ReplicationSettings: Sendable {
     /// What cannot be written in parts, and is held: one element, a packed container, a journal
     /// record, a value under repair. No string of a Redis is larger.
     public var heldBytesLimit: Int { min(valueBytesLimit, 512 << 20) }
+
+    /// Where files lie that end with the run.
+    var spillDirectory: String {
+        if let stateDirectory { return stateDirectory }
+        guard let variable = getenv("TMPDIR") else { return "/tmp" }
+        return String(cString: variable)
+    }
 }

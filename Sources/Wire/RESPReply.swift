@@ -14,6 +14,8 @@ public struct RESPReply {
     public var hasError: Bool
     /// Elements of an array, else 0.
     public var elementCount = 0
+    /// The reply's number, or the last one inside an array; 0 if it has none.
+    public var integer: Int64 = 0
 }
 
 /// Bytes that are no RESP2 reply: the connection is out of step and must be dropped.
@@ -37,6 +39,7 @@ public struct RESPReplyScanner: ~Copyable {
     private var elementCount = 0
     private var kind = RESPReply.Kind.simple
     private var hasError = false
+    private var integer: Int64 = 0
     private var errorText: RegionBuffer
 
     /// - Parameter wholeBulkBytes: a reply that is a bulk of at most this size is given whole: until
@@ -73,6 +76,7 @@ public struct RESPReplyScanner: ~Copyable {
             elementsRemaining = 1
             elementCount = 0
             hasError = false
+            integer = 0
             kind = .array
         }
         let isTopLevel = elementsRemaining == 1 && !insideArray
@@ -116,7 +120,8 @@ public struct RESPReplyScanner: ~Copyable {
         }
         insideArray = false
         return RESPReply(
-            kind: kind, content: content, hasError: hasError, elementCount: elementCount)
+            kind: kind, content: content, hasError: hasError, elementCount: elementCount,
+            integer: integer)
     }
 
     /// Takes one element's first line; false if a bulk's bytes follow.
@@ -125,6 +130,8 @@ public struct RESPReplyScanner: ~Copyable {
         case UInt8(ascii: "+"):
             complete(.simple)
         case UInt8(ascii: ":"):
+            guard let number = text.parseInteger() else { throw RESPError() }
+            integer = number
             complete(.integer)
         case UInt8(ascii: "-"):
             if !hasError {

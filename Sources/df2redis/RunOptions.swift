@@ -35,6 +35,12 @@ struct RunOptions: ParsableArguments {
     @Flag(help: "Run although the source's release or settings are known to lose data.")
     var acceptSourceRisk = false
 
+    @Option(
+        help: ArgumentHelp(
+            "Keys that the target has already: overwrite (default), skip, panic.",
+            valueName: "policy"))
+    var conflict: String?
+
     @Option(help: ArgumentHelp("Messages as text (default) or json.", valueName: "format"))
     var logFormat: String?
 
@@ -54,6 +60,7 @@ struct RunOptions: ParsableArguments {
             ("--state-dir", "stateDir", stateDir),
             ("--write-method", "writeMethod", writeMethod),
             ("--accept-source-risk", "source.acceptRisk", acceptSourceRisk ? "true" : nil),
+            ("--conflict", "conflict.policy", conflict),
             ("--log-format", "log.format", logFormat),
             ("--quiet", "log.consoleEnabled", quiet ? "false" : nil),
         ]

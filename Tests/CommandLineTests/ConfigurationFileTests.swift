@@ -19,7 +19,7 @@ struct ConfigurationFileTests {
               tls: maybe
             target: host:6379
             cores: many
-            conflict: {policy: skip}
+            conflict: {policy: merge}
             advanced:
               qps: 100
               flowRingBytes: 70000
@@ -35,9 +35,7 @@ struct ConfigurationFileTests {
                 "f.yaml:12:14: writeMethod: must be one of auto, restore, commands, not fast",
                 "f.yaml:4:13: source.password: must be text, not a list",
                 "f.yaml:5:8: source.tls: must be true or false",
-                "f.yaml:8:20: conflict.policy: this version only overwrites keys that exist in the"
-                    + " target; set it to overwrite, or start with a target that holds none of the"
-                    + " keys",
+                "f.yaml:8:20: conflict.policy: must be one of overwrite, skip, panic, not merge",
                 "f.yaml:10:8: advanced.qps: rate limits come in a later version; set it to 0, or"
                     + " keep the earlier version for this job",
                 "f.yaml:11:18: advanced.flowRingBytes: must be a power of two, as in 1048576",

@@ -103,7 +103,7 @@ struct ConfigurationResolverTests {
 
     /// A setting whose neglect could hurt keeps the run from starting.
     @Test(arguments: [
-        ("conflict.policy", "skip"), ("conflict.policy", "panic"), ("advanced.qps", "1"),
+        ("conflict.policy", "merge"), ("advanced.qps", "1"),
         ("source.tls", "true"), ("target.tls", "true"), ("target.type", "redis-cluster"),
         ("target.cluster.seeds", "a:1,b:2"), ("source.type", "redis"),
     ])
@@ -114,7 +114,8 @@ struct ConfigurationResolverTests {
     }
 
     @Test(arguments: [
-        ("conflict.policy", "overwrite"), ("advanced.qps", "0"), ("advanced.qps", "-1"),
+        ("conflict.policy", "overwrite"), ("conflict.policy", "skip"), ("conflict.policy", "panic"),
+        ("advanced.qps", "0"), ("advanced.qps", "-1"), ("advanced.deadLetterBytesLimit", "0"),
         ("source.tls", "false"), ("target.type", "redis"), ("target.type", "redis-standalone"),
         ("source.type", "dragonfly"),
     ])
@@ -122,6 +123,18 @@ struct ConfigurationResolverTests {
         let resolver = resolve(flags: servers + [("--x", path, value)])
         #expect(resolver.settings(mode: .migrate).settings != nil)
         #expect(resolver.notices == [])
+    }
+
+    @Test func conflictPolicyAndDeadLetterLimitReachTheRun() {
+        let flags =
+            servers + [
+                ("--conflict", "conflict.policy", "panic"),
+                ("--x", "advanced.deadLetterBytesLimit", "4096"),
+            ]
+        let settings = resolve(flags: flags).settings(mode: .migrate).settings
+        #expect(settings?.conflictPolicy == .panic && settings?.deadLetterBytesLimit == 4096)
+        let defaults = resolve(flags: servers).settings(mode: .migrate).settings
+        #expect(defaults?.conflictPolicy == .overwrite)
     }
 
     /// One thread does the work so far; asking for more is answered.

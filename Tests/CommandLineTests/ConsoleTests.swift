@@ -68,7 +68,7 @@ struct ConsoleTests {
             #expect(screen.text[0].hasPrefix("df2redis migrate  s:1 -> t:2  0:"))
             #expect(screen.text.allSatisfy { $0.count < 90 })
         }
-        display.finish()
+        display.finish(SampleReports.snapshot())
         screen.feed(recorder.text())
         #expect(screen.text == [])
     }
@@ -83,6 +83,11 @@ struct ConsoleTests {
         }
         let lines = recorder.text().split(separator: "\n")
         #expect(lines.count == 3)
+        // The last counts, one line for each type.
+        display.finish(SampleReports.finished())
+        let last = recorder.text().split(separator: "\n")
+        #expect(last.count == 3)
+        #expect(last[1].contains("snapshot records of type json") && last[1].contains("read=500"))
         #expect(
             lines.allSatisfy {
                 $0.contains(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z info    full sync; 50\.0 %/)

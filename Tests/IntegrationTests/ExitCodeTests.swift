@@ -101,6 +101,7 @@ import Testing
         #expect(failedByType.map(\.type) == ["zset"])
         #expect(failedByType.first?.snapshot.failed == zsets.count)
         let letters = try run.deadLetters()
+        #expect(report.deadLetters.lines == zsets.count && report.deadLetters.more == 0)
         #expect(letters.count == zsets.count)
         #expect(Set(letters.map { StateKey($0.database, $0.key) }) == Set(zsets.keys))
         #expect(letters.allSatisfy { $0.phase == "snapshot" && $0.command == "ZADD" })
@@ -113,6 +114,27 @@ import Testing
             expected: expected.filter { $0.value.type != "zset" }, actual: try run.targetState())
         #expect(comparison.differences == [])
         #expect(run.complaints == [])
+    }
+
+    /// A disk that takes no line of `failed.ndjson` is told, and the run goes on.
+    @Test func fullDiskForFailedRecordsIsTold() throws {
+        let run = try RecordedRun(
+            "migrate", source: Self.recording, arguments: ["--write-method", "commands"],
+            targetArguments: [
+                "--user", "default", "on", "nopass", "~*", "&*", "+@all", "-zadd",
+            ],
+            prepare: { _, _, directory in
+                try FileManager.default.createSymbolicLink(
+                    atPath: directory.file("failed.ndjson"), withDestinationPath: "/dev/full")
+            })
+        let outcome = try run.waitForEnd()
+        #expect(outcome.exitCode == 1, "\(outcome)")
+        #expect(outcome.standardError.contains("cannot write failed.ndjson"), "\(outcome)")
+        #expect(outcome.standardOutput.contains("cannot write failed.ndjson"), "\(outcome)")
+        let report = try run.report()
+        #expect(report.snapshot.failed > 0 && report.snapshot.applied > 0)
+        #expect(report.deadLetters.more == report.snapshot.failed)
+        #expect(report.deadLetters.lines == 0 && report.deadLetters.error != nil)
     }
 
     /// A full target refuses everything; the run says so and does not hang.

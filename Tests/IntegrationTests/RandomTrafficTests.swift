@@ -313,7 +313,7 @@ struct TrafficRun {
         }
     }
 
-    private static func now() -> Int64 { Int64(Date().timeIntervalSince1970 * 1000) }
+    static func now() -> Int64 { Int64(Date().timeIntervalSince1970 * 1000) }
 
     /// Goes on until the journals have as many records as wanted.
     mutating func write() throws {

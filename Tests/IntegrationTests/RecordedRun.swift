@@ -44,6 +44,7 @@ final class RecordedRun {
     ///   - target: a server of an earlier run, nil for a new one.
     ///   - targetArguments: further options of redis-server.
     ///   - beforeStart: what happens to the source before df2redis comes.
+    ///   - prepare: the same of both servers, and the state directory.
     init(
         _ command: String, source content: SimulatorSource,
         segmentation: Segmentation = .whole, pacing: Pacing = .unlimited, password: String? = nil,
@@ -51,7 +52,8 @@ final class RecordedRun {
         arguments: [String] = [], on server: TargetServer = .system,
         target existing: RedisServer? = nil,
         targetArguments: [String] = [],
-        beforeStart: (SimulatorServer) throws -> Void = { _ in }
+        beforeStart: (SimulatorServer) throws -> Void = { _ in },
+        prepare: (SimulatorServer, RedisServer, TemporaryDirectory) throws -> Void = { _, _, _ in }
     ) throws {
         var options = SimulatorOptions()
         options.segmentation = segmentation
@@ -65,6 +67,7 @@ final class RecordedRun {
         try source.start()
         target = try existing ?? RedisServer(server, arguments: targetArguments)
         stateDirectory = try TemporaryDirectory()
+        try prepare(source, target, stateDirectory)
         let login = password.map { ":\($0)@" } ?? ""
         program = try BuiltProgram.df2redis.start(
             [
@@ -249,12 +252,22 @@ struct Report: Decodable {
         var advice: String
     }
 
+    struct DeadLetters: Decodable {
+        var file: String?
+        var lines: Int
+        var more: Int
+        var error: String?
+    }
+
     var exitCode: Int
     var snapshot: Counts
     var journal: Counts
     var types: [TypeCounts]
     var flows: [Flow]
     var lsn: [UInt64]
+    var deadLetters: DeadLetters
+    var keysKept: Int
+    var recordsOfKeptKeys: Int
     var keysRepaired: Int
     var keysToRepair: Int
     var memberExpiriesDropped: Int
@@ -282,6 +295,11 @@ struct Report: Decodable {
         }
         #expect(types.map(\.snapshot).reduce(Counts(), +) == snapshot)
         #expect(types.map(\.journal).reduce(Counts(), +) == journal)
+    }
+
+    /// Keys that are named as kept as the target had them.
+    var keptKeys: Set<StateKey> {
+        Set(findings.filter { $0.kind == "kept" }.map { StateKey($0.database, $0.key) })
     }
 
     /// Keys that are named as to be repaired.

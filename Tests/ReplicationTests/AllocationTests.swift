@@ -22,8 +22,11 @@ import Testing
     #if !DEBUG
         // A whole core on this thread: decode, route, encode, reply accounting, with a real
         // redis-server behind it. Only the counters are not published meanwhile.
-        @Test(arguments: [false, true])
-        func recordsAllocateNothing(_ hasRules: Bool) throws {
+        @Test(
+            arguments: [false, true], [ReplicationSettings.ConflictPolicy.overwrite, .skip])
+        func recordsAllocateNothing(
+            _ hasRules: Bool, policy: ReplicationSettings.ConflictPolicy
+        ) throws {
             guard ag_is_counting() else { return }
             let redis = try RedisServer()
             var data = SyntheticData(seed: 7)
@@ -48,6 +51,7 @@ import Testing
                 settings.keyRules.exclude.commands = ["PFADD"]
                 settings.keyRules.targetPrefix = "copy:"
             }
+            settings.conflictPolicy = policy
             let shared = try CoreShared()
             let core = try Core(
                 settings: settings, shared: shared,

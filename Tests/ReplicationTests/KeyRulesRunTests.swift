@@ -14,7 +14,8 @@ import Wire
 
         init(
             rules: (inout KeyRuleSettings) -> Void, before: [(String, Int)],
-            targetCommands: [String] = []
+            targetCommands: [String] = [],
+            conflictPolicy: ReplicationSettings.ConflictPolicy = .overwrite
         ) throws {
             source = try SimulatorServer(
                 source: .emulated(EmulationOptions(release: .v1_40, flowCount: 3)))
@@ -31,6 +32,7 @@ import Wire
                 mode: .replicate, source: Endpoint(host: "127.0.0.1", port: source.port),
                 target: Endpoint(host: "127.0.0.1", port: target.port))
             rules(&settings.keyRules)
+            settings.conflictPolicy = conflictPolicy
             replicator = try Replicator(settings: settings)
             try replicator.start()
             // Each flow follows its journal.
@@ -141,6 +143,33 @@ import Wire
         #expect(try run.keys() == ["db 0 \"foreign\"", "db 5 \"other\""])
         #expect(report.error == nil && report.progress.journal.failed == 0)
         #expect(report.progress.journal.applied == report.progress.journal.read)
+    }
+
+    /// The target keeps a key under its name there; records name it as the source does.
+    @Test func keptKeysGoByBothNames() throws {
+        let run = try Run(
+            rules: {
+                $0.include.prefixes = ["k:"]
+                $0.sourcePrefix = "k:"
+                $0.targetPrefix = "copy:"
+                $0.databases = [0: 3]
+            }, before: Self.data, targetCommands: ["SELECT 3", "SET copy:1 foreign"],
+            conflictPolicy: .skip)
+        try run.execute("APPEND k:1 b")
+        try run.execute("RENAME k:2 k:1")
+        try run.execute("SET k:5 c")
+        try run.execute("DEL k:1")
+        run.waitUntilApplied()
+        let report = run.end()
+        #expect(report.error == nil && report.progress.keysToRepair == 0)
+        #expect(try run.keys() == ["db 3 \"copy:1\"", "db 3 \"copy:5\""])
+        let client = try run.target.client()
+        try client.call("SELECT", "3")
+        #expect(try client.call("GET", "copy:1").text == "foreign")
+        #expect(report.progress.keysKept == 1 && report.progress.recordsOfKeptKeys >= 3)
+        let kept = report.progress.findings.filter { $0.kind == .kept }
+        #expect(kept.map(\.key) == ["k:1"] && kept.map(\.database) == [0])
+        #expect(report.progress.snapshotByType[.string].skipped == 1)
     }
 
     /// The target's refusal names its own key; the source's is read, and written where it belongs.

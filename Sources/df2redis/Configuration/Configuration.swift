@@ -24,6 +24,7 @@ struct Configuration {
     var addedPrefix: String?
     var strippedPrefix: String?
     var replacedPrefix: (from: String?, to: String?)
+    var conflictPolicy = ReplicationSettings.ConflictPolicy.overwrite
     var logLevel = Logger.Level.info
     var logFormat = LogFormat.text
     var isQuiet = false
@@ -66,6 +67,7 @@ struct Configuration {
         settings.writeMethod = writeMethod
         settings.acceptsSourceRisk = acceptsSourceRisk
         settings.keyRules = keyRules
+        settings.conflictPolicy = conflictPolicy
         settings.flowRingBytes = flowRingBytes ?? settings.flowRingBytes
         settings.targetRingBytes = targetRingBytes ?? settings.targetRingBytes
         settings.bigValueBytes = bigValueBytes ?? settings.bigValueBytes
@@ -145,6 +147,7 @@ struct Configuration {
                 ("stateDir", settings.stateDirectory ?? "(none: no report is written)"),
                 ("cores", settings.cores.map(String.init) ?? "auto"),
                 ("writeMethod", settings.writeMethod.rawValue),
+                ("conflict.policy", settings.conflictPolicy.rawValue),
                 ("advanced.flowRingBytes", String(settings.flowRingBytes)),
                 ("advanced.targetRingBytes", String(settings.targetRingBytes)),
                 ("advanced.bigValueBytes", String(settings.bigValueBytes)),

@@ -233,12 +233,11 @@ enum ConfigurationKeys {
             "stored positions come later; a restart begins with a full sync"),
         .later("checkpoint.intervalSeconds", .number, storedPositions),
         .later("checkpoint.path", .text, storedPositions),
-        .choice("conflict.policy", ["overwrite", "skip", "panic"]) { _, value in
-            value == "overwrite"
-                ? .taken
-                : .refused(
-                    "this version only overwrites keys that exist in the target; set it to"
-                        + " overwrite, or start with a target that holds none of the keys")
+        .choice("conflict.policy", ReplicationSettings.ConflictPolicy.allCases.map(\.rawValue)) {
+            configuration, value in
+            configuration.conflictPolicy =
+                ReplicationSettings.ConflictPolicy(rawValue: value) ?? .overwrite
+            return .taken
         },
         .notNeeded("migrate.snapshotPath", .text, noSnapshotFile),
         .notNeeded("migrate.shakeBinary", .text, noOtherProgram),

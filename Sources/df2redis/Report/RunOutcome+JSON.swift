@@ -29,6 +29,8 @@ extension RunOutcome {
             ("sourceKeys", .integer(progress.sourceKeys)),
             ("bytesRead", .integer(progress.bytesRead)),
             ("bytesSent", .integer(progress.bytesSent)),
+            ("keysKept", .integer(progress.keysKept)),
+            ("recordsOfKeptKeys", .integer(progress.recordsOfKeptKeys)),
             ("ghostKeys", .integer(progress.ghostKeys)),
             ("misplacedKeys", .integer(progress.misplacedKeys)),
             ("keysRepaired", .integer(progress.keysRepaired)),

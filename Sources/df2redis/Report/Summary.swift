@@ -88,6 +88,8 @@ struct Summary {
     private mutating func addLosses() {
         let progress = outcome.report.progress
         let losses: [(Int, String)] = [
+            (progress.keysKept, "keys kept as the target had them (conflict.policy skip)"),
+            (progress.recordsOfKeptKeys, "journal records of such keys"),
             (progress.ghostKeys, "ghost keys dropped (shown by the source on a wrong shard)"),
             (progress.misplacedKeys, "keys on a shard that is not theirs"),
             (progress.memberExpiriesDropped, "expiries of single fields or members dropped"),
@@ -153,7 +155,9 @@ struct Summary {
         let progress = outcome.report.progress
         addFindings(.failed, "not applied", total: progress.failed)
         addFindings(.repair, "keys to repair, they may differ", total: progress.keysToRepair)
-        addFindings(.skipped, "skipped", total: progress.skipped)
+        addFindings(.kept, "kept as the target had them", total: progress.keysKept)
+        addFindings(
+            .skipped, "skipped", total: max(0, progress.skipped - progress.keysKept))
     }
 
     private mutating func addFindings(_ kind: Finding.Kind, _ title: String, total: Int) {

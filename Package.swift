@@ -114,7 +114,9 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "IntegrationTests",
-            dependencies: ["df2redis", "df2redis-simulator", "DragonflySimulator", "TestSupport"],
+            dependencies: [
+                "df2redis", "df2redis-simulator", "Bytes", "DragonflySimulator", "TestSupport",
+            ],
             swiftSettings: strict),
     ]
 )

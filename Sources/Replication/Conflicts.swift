@@ -8,15 +8,16 @@ internal import Bytes
 /// source's names.
 struct Conflicts: ~Copyable {
     private static let keptBuckets = 1 << 20
-    private static let journaledBuckets = 1 << 18
+    private static let writtenBuckets = 1 << 18
     private static let unansweredSlots = 1 << 16
 
     let policy: ReplicationSettings.ConflictPolicy
     /// Keys that the target had and keeps.
     private(set) var kept: KeySet
-    /// Keys that records of the snapshot stream have written: their baseline, which some releases send
-    /// behind such a record (protocol.md 3.8), finds what we wrote ourselves.
-    private var journaled: KeySet
+    /// Keys whose baseline may find what we wrote ourselves: records of the snapshot stream have written
+    /// them, and some releases send the baseline behind such a record (protocol.md 3.8); or it is not
+    /// known yet which of their baselines is a ghost.
+    private var written: KeySet
     // How many guarded baselines of keys with that hash are unanswered. That two keys share a slot
     // makes one wait for the other, and no more.
     private var unanswered: [UInt16]
@@ -27,9 +28,9 @@ struct Conflicts: ~Copyable {
     ) throws(SystemError) {
         // All first: a struct that owns memory cannot be left half made.
         let kept = try KeySet(directory: directory, buckets: Conflicts.keptBuckets)
-        let journaled = try KeySet(directory: directory, buckets: Conflicts.journaledBuckets)
+        let written = try KeySet(directory: directory, buckets: Conflicts.writtenBuckets)
         self.kept = kept
-        self.journaled = journaled
+        self.written = written
         self.policy = policy
         unanswered = [UInt16](
             repeating: 0, count: policy == .overwrite ? 0 : Conflicts.unansweredSlots)
@@ -41,11 +42,11 @@ struct Conflicts: ~Copyable {
     var concernRecords: Bool { unansweredCount > 0 || kept.count > 0 || failure != nil }
 
     /// Why nothing can be told of keys any more.
-    var failure: SystemError? { kept.failure ?? journaled.failure }
+    var failure: SystemError? { kept.failure ?? written.failure }
 
     /// Whether the baseline of a key must not replace what the target has.
     mutating func guardsBaseline(database: Int, key: ByteView) -> Bool {
-        isGuarding && !journaled.contains(database: database, key: key)
+        isGuarding && !written.contains(database: database, key: key)
     }
 
     mutating func sentBaseline(database: Int, key: ByteView) {
@@ -73,9 +74,9 @@ struct Conflicts: ~Copyable {
         kept.contains(database: database, key: key)
     }
 
-    /// A record of the snapshot stream writes a key.
-    mutating func noteJournaled(database: Int, key: ByteView) {
-        journaled.insert(database: database, key: key)
+    /// A later baseline of the key may find what we write now.
+    mutating func noteWritten(database: Int, key: ByteView) {
+        written.insert(database: database, key: key)
     }
 
     private static func slot(_ database: Int, _ key: ByteView) -> Int {

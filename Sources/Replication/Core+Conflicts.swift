@@ -81,9 +81,9 @@ extension Core {
     }
 
     /// Notes what a record of the snapshot stream wrote: a baseline that comes later is ours.
-    func noteJournaled(_ record: JournalRecord, _ match: JournalRules.Match) {
+    func noteWritten(_ record: JournalRecord, _ match: JournalRules.Match) {
         journalWriter.forEachKey(of: record, match) { database, key, use in
-            if use != .read { conflicts.noteJournaled(database: database, key: key) }
+            if use != .read { conflicts.noteWritten(database: database, key: key) }
         }
         checkConflicts()
     }

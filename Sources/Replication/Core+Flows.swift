@@ -169,11 +169,22 @@ extension Core {
                 flow.progress.snapshotByType[type].skipped += 1
                 return .done
             }
+            if flow.heldIsGuarded, try mayBeGhost(entry, flow) {
+                conflicts.noteWritten(database: entry.database, key: entry.key)
+            }
             if groups.isWatching, entry.type.family == .stream { try noteGroups(entry, flow) }
         }
         guard entries != nil else { return .blocked }
         let isGuarded = flow.heldIsGuarded
         guard checkConflicts() else { return .done }
+        if conflicts.isGuarding, !isGuarded {
+            // What we wrote of this key may have met one that the target keeps.
+            if conflicts.isUnanswered(database: entry.database, key: entry.key) { return .blocked }
+            if conflicts.isKept(database: entry.database, key: entry.key) {
+                flow.progress.snapshotByType[type].skipped += 1
+                return .done
+            }
+        }
         let outcome: EntryOutcome
         do throws(DecodeError) {
             var entry = entry
@@ -248,6 +259,12 @@ extension Core {
         if try isHyperLogLog(entry) { return true }
         totals.misplacedKeys += 1
         return false
+    }
+
+    /// A copy, or the key itself, while too few keys have voted to tell.
+    private func mayBeGhost(_ entry: SnapshotEntry, _ flow: Flow) throws(DecodeError) -> Bool {
+        guard placement.verdict(entry.key, flow: flow.index) == .unknown else { return false }
+        return try isHyperLogLog(entry)
     }
 
     private func isHyperLogLog(_ entry: SnapshotEntry) throws(DecodeError) -> Bool {

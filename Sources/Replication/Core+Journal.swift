@@ -120,7 +120,7 @@ extension Core {
             throw located(error, flow, opcode: record.operation.rawValue)
         }
         if isInSnapshot, conflicts.isGuarding, outcome == .sent || outcome == .sentRepair("") {
-            noteJournaled(record, match)
+            noteWritten(record, match)
         }
         switch outcome {
         case .sent:

@@ -78,7 +78,7 @@ import Testing
         note(&conflicts)
         conflicts.keep(database: 1, key: "k")
         note(&conflicts)
-        conflicts.noteJournaled(database: 0, key: "k")
+        conflicts.noteWritten(database: 0, key: "k")
         note(&conflicts)
         #expect(
             states == [

@@ -114,7 +114,7 @@ extension Core {
             flow.progress.snapshotByType[type].failed += 1
             fail(
                 DeadLetters.Letter(
-                    isJournal: false, flow: flow.index, database: step.entry.database,
+                    phase: .snapshot, flow: flow.index, database: step.entry.database,
                     key: step.entry.key, command: command, reply: reason))
         }
         flow.progress.snapshotByType[type].read += 1

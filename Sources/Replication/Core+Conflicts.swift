@@ -18,7 +18,7 @@ extension Core {
             flow.progress.snapshotByType[type].failed += 1
             fail(
                 DeadLetters.Letter(
-                    isJournal: false, flow: flow.index, database: own.database, key: own.key,
+                    phase: .snapshot, flow: flow.index, database: own.database, key: own.key,
                     command: command.printable(limit: 32), reply: Core.targetHasKey))
             fail(
                 .refused,

@@ -141,7 +141,7 @@ extension Core {
         flow.progress.snapshotByType[RecordType(entry.type.family)].failed += 1
         fail(
             DeadLetters.Letter(
-                isJournal: false, flow: flow.index, database: entry.database, key: entry.key,
+                phase: .snapshot, flow: flow.index, database: entry.database, key: entry.key,
                 command: entry.type.family.name,
                 reply: "its \(size) bytes are above the limit of "
                     + "\(settings.valueBytesLimit) bytes for one value, or an element of it above "

@@ -77,7 +77,7 @@ extension Core {
         flow.settleIdle()
         fail(
             DeadLetters.Letter(
-                isJournal: true, flow: flow.index, lsn: record.lsn, database: record.database,
+                phase: .journal, flow: flow.index, lsn: record.lsn, database: record.database,
                 key: ByteView(), command: "(journal record)",
                 reply: "the record with LSN \(record.lsn) has \(size) bytes, above the limit of "
                     + "\(settings.heldBytesLimit)"))

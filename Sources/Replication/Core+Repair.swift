@@ -23,18 +23,20 @@ extension Core {
         guard !conflicts.isKept(database: database, key: key) else { return }
         guard !isLeaving, controlSocket != nil, control.acknowledges else {
             return nameForRepair(
-                database, key, command, reason,
+                database, key, flow, command, reason,
                 isLeaving ? "the run ended before" : "the source knows no LSNs")
         }
         // The LSNs of another shard would say nothing of what the value holds.
         guard placement.verdict(key, flow: flow) != .elsewhere else {
             return nameForRepair(
-                database, key, command, reason, "its shard is not the one whose record named it")
+                database, key, flow, command, reason,
+                "its shard is not the one whose record named it")
         }
         let isNew = repairs.mark(
             database: database, key: key, flow: flow, command: command, reason: reason)
         guard let isNew else {
-            return nameForRepair(database, key, command, reason, "too many keys are under repair")
+            return nameForRepair(
+                database, key, flow, command, reason, "too many keys are under repair")
         }
         guard isNew else { return }
         log { (log) throws(SystemError) in
@@ -72,7 +74,8 @@ extension Core {
                 reason: reason)
         }
         if journalWriter.repairKeys.isEmpty {
-            nameForRepair(record.database, ByteView(), command, reason, "no key is known")
+            nameForRepair(
+                record.database, ByteView(), flow.index, command, reason, "no key is known")
         }
     }
 
@@ -124,7 +127,7 @@ extension Core {
             !groups.note(database: database, key: key, flow: flow.index)
         else { return }
         nameForRepair(
-            database, key, "stream", "this release does not journal what groups read",
+            database, key, flow.index, "stream", "this release does not journal what groups read",
             "too many streams have groups")
     }
 
@@ -193,19 +196,27 @@ extension Core {
 
     /// A key that may differ and cannot be read again.
     private func nameForRepair(
-        _ database: Int, _ key: ByteView, _ command: String, _ reason: String, _ why: String
+        _ database: Int, _ key: ByteView, _ flow: Int, _ command: String, _ reason: String,
+        _ why: String
     ) {
-        report(
+        let reason = "\(reason); not read again: \(why)"
+        let isNew = report(
             Finding(
                 kind: .repair, database: database, key: key.printable(), command: command,
-                reason: "\(reason); not read again: \(why)"))
+                reason: reason))
+        guard isNew else { return }
+        deadLetters.add(
+            DeadLetters.Letter(
+                phase: .repair, flow: flow, database: database, key: key, command: command,
+                reply: reason))
     }
 
     func giveUpRepair(_ index: Int, _ why: String) {
         let repair = repairs[index]
         repair.key.withByteView { key in
             guard !conflicts.isKept(database: repair.database, key: key) else { return }
-            nameForRepair(repair.database, key, repair.command, repair.reason, why)
+            nameForRepair(
+                repair.database, key, repair.flow, repair.command, repair.reason, why)
         }
         // The entry stays open in the log: the next reader of it should know.
         if writingRepair == index { writingRepair = nil }

@@ -170,9 +170,10 @@ extension Core {
         // A flush is a record of each flow; its LSN is known for the one that sent it.
         let isOwn = Int(reply.command.flow) == flow.index
         let nextLSN = isOwn ? reply.command.nextLSN : 0
+        let isJournal = reply.command.kind == .journal || reply.command.kind == .flush
         fail(
             DeadLetters.Letter(
-                isJournal: reply.command.kind == .journal || reply.command.kind == .flush,
+                phase: isJournal ? .journal : .snapshot,
                 flow: flow.index,
                 lsn: nextLSN > 0 ? nextLSN - 1 : 0, database: name.database, key: name.key,
                 command: command.printable(limit: 32), reply: refusal))

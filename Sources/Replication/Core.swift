@@ -369,7 +369,9 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         drainDeadline = reactor.now + Core.drainLimitNanoseconds
     }
 
-    func report(_ finding: Finding) {
+    /// False for a key to repair that is named already.
+    @discardableResult
+    func report(_ finding: Finding) -> Bool {
         findings.add(finding)
     }
 

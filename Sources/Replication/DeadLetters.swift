@@ -3,9 +3,9 @@ internal import CPlatform
 
 /// What of the failed records is on disk.
 public struct DeadLetterProgress: Sendable, Equatable {
-    /// Lines written, one for each failed record.
+    /// Lines written, one for each failed record and each key that may differ.
     public var lines = 0
-    /// Failed records without a line: the file's limit is reached, or its disk refused.
+    /// Those without a line: the file's limit is reached, or its disk refused.
     public var more = 0
     /// Why nothing more is written, nil while all is well.
     public var error: String?
@@ -14,7 +14,7 @@ public struct DeadLetterProgress: Sendable, Equatable {
 }
 
 /// `failed.ndjson` in the state directory: one JSON object a line for each record or entry that was
-/// not applied, never with a value. It is opened with the first one, so that a run without failures
+/// not applied and each key that could not be repaired, never with a value. It is opened with the first one, so that a run without failures
 /// leaves none; a later run appends.
 ///
 ///     {"time":"...","run":"migrate","task":"df2redis","source":"...","target":"..."}
@@ -29,10 +29,14 @@ struct DeadLetters: ~Copyable {
     private static let lineBytesAtLeast = 128
     private static let gatheredBytesLimit = 64 << 10
 
-    /// A record that was not applied.
+    enum Phase: String {
+        case snapshot, journal, repair
+    }
+
+    /// A record that was not applied, or a key that could not be repaired.
     struct Letter {
-        /// Of a snapshot entry, or of a journal record.
-        var isJournal: Bool
+        /// Of what: a snapshot entry, a journal record, or a key that was to be read again.
+        var phase: Phase
         var flow: Int
         /// Of a journal record behind the snapshot, else 0.
         var lsn: UInt64 = 0
@@ -171,7 +175,7 @@ struct DeadLetters: ~Copyable {
 
     private mutating func write(_ letter: Letter) throws(SystemError) {
         try begin()
-        try add("phase", text: Array((letter.isJournal ? "journal" : "snapshot").utf8))
+        try add("phase", text: Array(letter.phase.rawValue.utf8))
         try add("flow", decimal: Int64(letter.flow))
         if letter.lsn > 0 {
             try add("lsn", decimal: Int64(clamping: letter.lsn))

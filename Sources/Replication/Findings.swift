@@ -13,16 +13,19 @@ struct Findings {
         counts[kind, default: 0] < Findings.namesPerKind
     }
 
-    mutating func add(_ finding: Finding) {
+    /// False for a key that is named already.
+    @discardableResult
+    mutating func add(_ finding: Finding) -> Bool {
         if finding.kind == .repair {
             // One line a key, however many records touch it.
             let name = "\(finding.database) \(finding.key)"
-            if repairKeys.contains(name) { return }
+            if repairKeys.contains(name) { return false }
             keysToRepair += 1
             if repairKeys.count < Findings.namesPerKind { repairKeys.insert(name) }
         }
         let count = counts[finding.kind, default: 0]
         counts[finding.kind] = count + 1
         if count < Findings.namesPerKind { list.append(finding) }
+        return true
     }
 }

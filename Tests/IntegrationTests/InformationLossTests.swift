@@ -132,6 +132,9 @@ import Testing
         let outcome = try run.waitForEnd()
         let report = try run.report()
         #expect(report.repairKeys == [StateKey(0, "l")], "\(outcome)")
+        let letters = try run.deadLetters()
+        #expect(letters.map(\.key) == ["l"] && letters.map(\.phase) == ["repair"])
+        #expect(letters.first?.reply.contains("above the limit for one value") == true)
         #expect(outcome.exitCode == 1, "\(outcome)")
         let target = try run.target.client()
         for key in ["soon", "later"] {

@@ -286,6 +286,9 @@ struct Report: Decodable {
             #expect(flow.types.map(\.journal).reduce(Counts(), +) == flow.journal)
         }
         for counts in all { #expect(counts.isAccounted, "\(counts)") }
+        #expect(
+            deadLetters.lines + deadLetters.more
+                == snapshot.failed + journal.failed + keysToRepair)
         #expect(flows.map(\.snapshot).reduce(Counts(), +) == snapshot)
         #expect(flows.map(\.journal).reduce(Counts(), +) == journal)
         for type in types {

@@ -35,7 +35,8 @@ import Testing
         key.withByteView {
             letters.add(
                 DeadLetters.Letter(
-                    isJournal: lsn > 0, flow: 3, lsn: lsn, database: 7, key: $0, command: "ZADD",
+                    phase: lsn > 0 ? .journal : .snapshot, flow: 3, lsn: lsn, database: 7, key: $0,
+                    command: "ZADD",
                     reply: "NOPERM \"no\"\\\u{7}"))
         }
     }

@@ -169,6 +169,31 @@ import Testing
         #expect(report.keysKept == 0 && report.snapshot.failed == 0)
     }
 
+    /// The policy is about keys of the snapshot: one that the source makes later is written as the
+    /// journal says, whatever the target has of that name. No reply could tell whose it is.
+    @Test(arguments: ["skip", "panic"])
+    func keysMadeLaterAreTheSources(policy: String) throws {
+        var foreign = ForeignKeys(keys: [StateKey(0, "later")], seed: 6)
+        let run = try RecordedRun(
+            "replicate", source: .emulated(EmulationOptions(release: .v1_40, flowCount: 2)),
+            arguments: ["--conflict", policy],
+            beforeStart: { source in
+                for number in 0..<50 { try source.execute("SET string:\(number) v") }
+            },
+            prepare: { _, target, _ in try foreign.write(to: target) })
+        try run.waitUntilAcknowledgedFirst()
+        try foreign.expectUntouched(on: run.target)
+        try run.source.execute("SET later ours")
+        try run.waitUntilAcknowledged()
+        run.interrupt()
+        let outcome = try run.waitForEnd()
+        #expect(outcome.exitCode == 143, "\(outcome)")
+        let report = try run.report()
+        #expect(report.keysKept == 0 && report.recordsOfKeptKeys == 0)
+        #expect(try run.target.client().call("GET", "later").text == "ours")
+        #expect(run.complaints == [])
+    }
+
     /// A flush would take the kept keys with it.
     @Test func aFlushEndsTheRun() throws {
         var foreign = ForeignKeys(keys: [StateKey(0, "string:7")], seed: 4)

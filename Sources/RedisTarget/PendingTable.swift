@@ -108,8 +108,10 @@ struct PendingTable: ~Copyable {
         let wanted = offset / PendingTable.pageBytes
         if wanted != pageNumber {
             pageNumber = -1
-            try page.read(
-                PendingTable.pageBytes, from: descriptor, at: wanted * PendingTable.pageBytes)
+            page.clear()
+            try page.append(
+                from: descriptor, at: Int64(wanted * PendingTable.pageBytes),
+                count: PendingTable.pageBytes)
             pageNumber = wanted
         }
         return page.view.slice(offset % PendingTable.pageBytes, PendingTable.recordBytes)

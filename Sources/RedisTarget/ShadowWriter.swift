@@ -293,31 +293,44 @@ public struct ShadowWriter: ~Copyable {
         target.header(arguments: 1)
         target.argument("MULTI")
         place.endPart(entry, target)
-        if !place.isGuarded {
-            put("UNLINK", entry.key, to: target)
-            place.endPart(entry, target)
-        }
-        if entry.expiryMilliseconds != 0 {
-            target.header(arguments: 3)
-            target.argument("PEXPIREAT")
-            target.argument(key)
-            target.argument(decimal: max(1, entry.expiryMilliseconds))
-            place.endPart(entry, target)
-        }
-        target.header(arguments: 3)
-        target.argument(place.isGuarded ? "RENAMENX" : "RENAME")
-        target.argument(key)
-        target.argument(entry.key)
-        place.endPart(entry, target)
         if place.isGuarded {
+            // Before the name is known to be free: another one's key must keep its expiry.
+            if entry.expiryMilliseconds != 0 { putExpiry(key, entry, place, to: target) }
+            putRename("RENAMENX", key, entry, place, to: target)
             // What it finds tells whether the key was taken.
             put("UNLINK", key, to: target)
             place.endPart(entry, target)
+        } else {
+            put("UNLINK", entry.key, to: target)
+            place.endPart(entry, target)
+            putRename("RENAME", key, entry, place, to: target)
+            if entry.expiryMilliseconds != 0 { putExpiry(entry.key, entry, place, to: target) }
         }
         target.header(arguments: 1)
         target.argument("EXEC")
         place.end(entry, target)
         return true
+    }
+
+    private func putExpiry(
+        _ key: ByteView, _ entry: SnapshotEntry, _ place: EntryPlace, to target: TargetConnection
+    ) {
+        target.header(arguments: 3)
+        target.argument("PEXPIREAT")
+        target.argument(key)
+        target.argument(decimal: max(1, entry.expiryMilliseconds))
+        place.endPart(entry, target)
+    }
+
+    private func putRename(
+        _ name: ByteView, _ key: ByteView, _ entry: SnapshotEntry, _ place: EntryPlace,
+        to target: TargetConnection
+    ) {
+        target.header(arguments: 3)
+        target.argument(name)
+        target.argument(key)
+        target.argument(entry.key)
+        place.endPart(entry, target)
     }
 
     private func put(_ name: ByteView, _ key: ByteView, to target: TargetConnection) {

@@ -193,4 +193,63 @@ import Testing
         let comparison = StateComparison(expected: expected, actual: try run.targetState())
         #expect(comparison.differences == [] && comparison.keysCompared == 5)
     }
+
+    /// `conflict.policy: skip` holds for big values of each kind: what the target has stays, and
+    /// nothing is built of the source's value.
+    @Test func keysOfTheTargetStay() throws {
+        var data = SyntheticData(seed: 18)
+        data.expiringPercent = 100
+        for shape in [
+            \SyntheticData.lists, \SyntheticData.hashes, \SyntheticData.sortedSets,
+            \SyntheticData.streams,
+        ] {
+            data[keyPath: shape] = SyntheticData.Shape(count: 2, elements: 60_000, elementBytes: 24)
+        }
+        data.strings = SyntheticData.Shape(count: 2, elementBytes: 2 << 20)
+        let kinds: [SyntheticData.Kind] = [.list, .hash, .sortedSet, .stream, .string]
+        let keys = kinds.map { String(decoding: data.key($0, 0), as: UTF8.self) }
+        let target = try RedisServer()
+        let client = try target.client()
+        for key in keys { try client.call("SET", key, "theirs") }
+        let run = try RecordedRun(
+            "migrate", source: .synthetic(data), arguments: ["--conflict", "skip"], target: target)
+        let outcome = try run.waitForEnd()
+        #expect(outcome.exitCode == 0, "\(outcome)")
+        for key in keys { #expect(try client.call("GET", key).text == "theirs") }
+        let expected = data.state().filter {
+            !keys.contains(String(decoding: $0.key.name, as: UTF8.self))
+        }
+        let actual = try run.targetState().filter {
+            !keys.contains(String(decoding: $0.key.name, as: UTF8.self))
+        }
+        let comparison = StateComparison(expected: expected, actual: actual)
+        #expect(comparison.differences == [] && comparison.keysCompared == 5)
+        let report = try run.report()
+        #expect(report.snapshot.skipped == 5 && report.snapshot.applied == 5)
+        #expect(report.keysKept == 5 && report.keptKeys.count == 5)
+        #expect(try shadowKeys(client) == [])
+        let calls = try target.callsByCommand()
+        #expect(calls["renamenx"] == 5 && calls["rename"] == nil)
+    }
+
+    /// Somebody makes the key while its value is being built: theirs stays, and panic ends the run.
+    @Test(arguments: ["skip", "panic"])
+    func aKeyMadeMeanwhileStays(_ policy: String) throws {
+        let data = slowData()
+        let key = String(decoding: data.key(.set, 0), as: UTF8.self)
+        let target = try RedisServer()
+        let client = try target.client()
+        let run = try RecordedRun(
+            "migrate", source: .synthetic(data), pacing: .bytesPerSecond(3 << 20),
+            arguments: ["--conflict", policy], target: target)
+        _ = try waitForShadow(client)
+        try client.call("SET", key, "theirs")
+        let outcome = try run.waitForEnd(timeoutSeconds: 60)
+        #expect(outcome.exitCode == (policy == "skip" ? 0 : 4), "\(outcome)")
+        #expect(try client.call("GET", key).text == "theirs")
+        #expect(try shadowKeys(client) == [])
+        let report = try run.report()
+        #expect(report.snapshot.skipped == (policy == "skip" ? 1 : 0))
+        #expect(report.snapshot.failed == (policy == "skip" ? 0 : 1))
+    }
 }

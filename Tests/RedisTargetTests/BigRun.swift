@@ -147,14 +147,15 @@ final class BigRun {
             switch step.kind {
             case .begin:
                 return try writer.begin(
-                    step.entry, flow: flow, number: step.number, to: target) != .blocked
+                    step.entry, isGuarded: false, flow: flow, number: step.number, to: target)
+                    != .blocked
             case .part(let part):
                 return try writer.write(
                     part, step.entry, flow: flow, number: step.number,
                     unixMilliseconds: 1_700_000_000_000, to: target) != .blocked
             case .end:
                 switch try writer.finish(
-                    step.entry, flow: flow, number: step.number, to: target)
+                    step.entry, as: .entry, flow: flow, number: step.number, to: target)
                 {
                 case .blocked: return false
                 case .sent: swaps += 1

@@ -278,6 +278,20 @@ import Testing
 
     @Test(arguments: TargetServer.available, WriteMethod.allCases)
     func everyTarget(_ target: TargetServer, _ method: WriteMethod) throws {
+        try arrives(on: target, ["--write-method", method.rawValue])
+    }
+
+    /// The same with everything above 4 KiB in parts.
+    @Test(arguments: TargetServer.available)
+    func everyTargetInParts(_ target: TargetServer) throws {
+        let folder = try TemporaryDirectory()
+        let configuration = folder.file("configuration.yaml")
+        try "advanced: {bigValueBytes: 4096}".write(
+            toFile: configuration, atomically: true, encoding: .utf8)
+        try arrives(on: target, ["--config", configuration])
+    }
+
+    private func arrives(on target: TargetServer, _ arguments: [String]) throws {
         let rows = try Self.rows
         // An AUX field that nobody knows, and RESIZEDB.
         var items: [UInt8] = [0xfa] + (try MadeBytes.counted(Self.text("x-unknown")))
@@ -285,8 +299,7 @@ import Testing
         for row in rows { items += try row.bytes }
         let made = try MadeSource(items)
         let run = try RecordedRun(
-            "migrate", source: made.source, arguments: ["--write-method", method.rawValue],
-            on: target)
+            "migrate", source: made.source, arguments: arguments, on: target)
         let outcome = try run.waitForEnd(timeoutSeconds: 120)
         #expect(outcome.exitCode == 0, "\(outcome)")
         var expected: ServerState = [:]
@@ -296,7 +309,7 @@ import Testing
                 type: Self.type(value), expiryMilliseconds: row.expiryMilliseconds, value: value)
         }
         let comparison = StateComparison(expected: expected, actual: try run.targetState())
-        print(comparison.summary("checklist, \(target.rawValue), \(method.rawValue)"))
+        print(comparison.summary("checklist, \(target.rawValue), \(arguments[1])"))
         #expect(comparison.differences == [])
         #expect(comparison.keysCompared == expected.count)
         #expect(run.complaints == [])

@@ -51,7 +51,7 @@ let package = Package(
         .executableTarget(
             name: "df2redis",
             dependencies: [
-                "Replication", "CPlatform", "Yams",
+                "Replication", "RedisTarget", "Wire", "CPlatform", "Yams",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -107,7 +107,8 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(
-            name: "CommandLineTests", dependencies: ["df2redis", "Replication", "TestSupport"],
+            name: "CommandLineTests",
+            dependencies: ["df2redis", "Replication", "RedisTarget", "Wire", "TestSupport"],
             exclude: ["Fixtures"], swiftSettings: strict),
         .testTarget(
             name: "SimulatorTests", dependencies: ["DragonflySimulator", "Bytes", "TestSupport"],

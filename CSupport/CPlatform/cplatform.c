@@ -108,6 +108,15 @@ int cp_cut_file(int fd, long long size) { return (int)CP_RETRY(ftruncate(fd, siz
 
 int cp_sync_data(int fd) { return (int)CP_RETRY(fdatasync(fd)); }
 
+int cp_replace_file(const char *directory, const char *name, const char *with) {
+    int fd = (int)CP_RETRY(open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (fd < 0) return fd;
+    int result = (int)CP_RETRY(renameat(fd, with, fd, name));
+    if (result == 0) result = (int)CP_RETRY(fsync(fd));
+    close(fd);
+    return result;
+}
+
 int cp_close(int fd) { return close(fd) < 0 && errno != EINTR ? -errno : 0; }
 
 int cp_shutdown_write(int fd) { return (int)CP_RETRY(shutdown(fd, SHUT_WR)); }

@@ -1,8 +1,8 @@
 import Bytes
 import Wire
 
-/// Builds a list, set, sorted set or hash by native commands, in one transaction and in chunks, over
-/// as many turns as the pipeline needs.
+/// Builds a list, set, sorted set, hash or JSON value by native commands, in one transaction and in
+/// chunks, over as many turns as the pipeline needs.
 struct CollectionBuilder: ~Copyable {
     private enum Stage {
         case open
@@ -15,38 +15,49 @@ struct CollectionBuilder: ~Copyable {
 
     private var reader: ValueReader
     private var scratch: RegionBuffer
-    private let knowsFieldExpiry: Bool
+    private let fieldExpiry: ElementExpiry
+    private let memberExpiry: ElementExpiry
     private var stage = Stage.open
-    private var unixMilliseconds: Int64 = 0
+    private(set) var unixMilliseconds: Int64 = 0
     private var start: ValueReader.Mark?
-    // Elements of the value in hand that have an expiry.
+    // Elements with an expiry for which nothing was done yet.
     private var expiringElements = 0
+    // What the key gets for its elements' expiries, 0 for nothing.
+    private var keyExpiry: Int64 = 0
     private(set) var memberExpiriesDropped = 0
     /// A part of a big value: its elements are added, nothing else.
     private var isPart = false
-    /// Elements of the value or part in hand that were written, and those of them with an expiry.
+    /// Elements of the value or part in hand that were written, those of them with an expiry, and the
+    /// latest of these, Unix milliseconds.
     private(set) var written = 0
     private(set) var writtenExpiring = 0
+    private(set) var latestExpiry: Int64 = 0
     /// No element was written yet; some may be past their own expiry.
     var isEmpty: Bool { written == 0 }
 
-    /// - Parameter knowsFieldExpiry: the target has HPEXPIREAT.
-    init(knowsFieldExpiry: Bool) throws(SystemError) {
+    init(fieldExpiry: ElementExpiry, memberExpiry: ElementExpiry) throws(SystemError) {
         let reader = try ValueReader()
         scratch = try RegionBuffer(capacity: 4096)
         self.reader = reader
-        self.knowsFieldExpiry = knowsFieldExpiry
+        self.fieldExpiry = fieldExpiry
+        self.memberExpiry = memberExpiry
     }
 
     /// Begins with an entry whose structure was checked.
     mutating func open(
         _ entry: SnapshotEntry, unixMilliseconds: Int64
     ) throws(DecodeError) {
-        try reader.open(type: entry.type, value: entry.value)
-        start = reader.mark
+        if entry.type == .json {
+            _ = try CollectionBuilder.text(entry)
+        } else {
+            try reader.open(type: entry.type, value: entry.value)
+            start = reader.mark
+        }
         expiringElements = 0
         written = 0
         writtenExpiring = 0
+        latestExpiry = 0
+        keyExpiry = 0
         stage = .open
         isPart = false
         self.unixMilliseconds = unixMilliseconds
@@ -59,9 +70,21 @@ struct CollectionBuilder: ~Copyable {
         expiringElements = 0
         written = 0
         writtenExpiring = 0
+        latestExpiry = 0
         stage = .elements
         isPart = true
         self.unixMilliseconds = unixMilliseconds
+    }
+
+    /// Whether an element that is still alive has an expiry. Not while a value is being built.
+    mutating func hasExpiringElements(
+        _ entry: SnapshotEntry, unixMilliseconds: Int64
+    ) throws(DecodeError) -> Bool {
+        try reader.open(type: entry.type, value: entry.value)
+        while let element = try reader.next() {
+            if element.expiryMilliseconds > unixMilliseconds { return true }
+        }
+        return false
     }
 
     /// Goes on until all but EXEC is written (true) or the pipeline has no room (false).
@@ -76,6 +99,9 @@ struct CollectionBuilder: ~Copyable {
             case .delete:
                 guard try place.delete(entry, target) else { return false }
                 stage = .elements
+            case .elements where entry.type == .json:
+                guard try writeText(entry, place, target) else { return false }
+                stage = .expiry
             case .elements:
                 guard let more = try writeChunk(entry, place, target) else { return false }
                 if !more {
@@ -87,6 +113,12 @@ struct CollectionBuilder: ~Copyable {
                 if isPart { return true }
                 stage = .expiry
             case .expiry:
+                var entry = entry
+                if keyExpiry > 0,
+                    entry.expiryMilliseconds == 0 || keyExpiry < entry.expiryMilliseconds
+                {
+                    entry.expiryMilliseconds = keyExpiry
+                }
                 guard try place.expire(entry, target) else { return false }
                 stage = .close
             case .close:
@@ -119,7 +151,10 @@ struct CollectionBuilder: ~Copyable {
             guard let element = try reader.next() else { break }
             guard isAlive(element) else { continue }
             added += 1
-            if element.expiryMilliseconds != 0 { addedExpiring += 1 }
+            if element.expiryMilliseconds != 0 {
+                addedExpiring += 1
+                latestExpiry = max(latestExpiry, element.expiryMilliseconds)
+            }
             if family == .zset { target.argument(double: element.score, scratch: &scratch) }
             target.argument(element.member)
             if family == .hash { target.argument(element.value) }
@@ -136,7 +171,16 @@ struct CollectionBuilder: ~Copyable {
     private mutating func writeElementExpiries(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
     ) throws(DecodeError) -> Bool {
-        guard knowsFieldExpiry, entry.type.family == .hash else {
+        switch entry.type.family == .hash ? fieldExpiry : memberExpiry {
+        case .native: break
+        // Whoever removes them reads them from the value.
+        case .byUs: return true
+        // The whole value tells.
+        case .asKeyExpiry where isPart, .skip where isPart, .fail where isPart: return true
+        case .asKeyExpiry where writtenExpiring > 0 && writtenExpiring == written:
+            keyExpiry = latestExpiry
+            return true
+        case .drop, .asKeyExpiry, .skip, .fail:
             memberExpiriesDropped += expiringElements
             return true
         }
@@ -162,6 +206,37 @@ struct CollectionBuilder: ~Copyable {
             place.endPart(entry, target)
             expiringElements -= 1
         }
+        return true
+    }
+
+    private static func text(_ entry: SnapshotEntry) throws(DecodeError) -> WireString {
+        var cursor = Cursor(entry.value)
+        guard let text = try cursor.string(), cursor.remaining == 0 else {
+            throw DecodeError(.badString)
+        }
+        return text
+    }
+
+    // JSON.SET k $ text
+    private mutating func writeText(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let text = try CollectionBuilder.text(entry)
+        let bytes =
+            entry.key.count + text.decodedCount + TargetConnection.argumentBytes(20) * 4
+        guard try target.begin(flow: place.flow, database: entry.database, bytes: bytes) else {
+            return false
+        }
+        target.header(arguments: 4)
+        target.argument("JSON.SET")
+        target.argument(entry.key)
+        target.argument("$")
+        guard target.argument(text) else {
+            target.abandon()
+            throw DecodeError(.damagedCompression)
+        }
+        written = 1
+        place.endPart(entry, target)
         return true
     }
 

@@ -4,7 +4,7 @@ public import Wire
 /// What a command in flight was sent for.
 public enum CommandKind: UInt8, Sendable, BitwiseCopyable {
     /// Log-in and questions at connect.
-    case authenticate, setName, information
+    case authenticate, setName, information, jsonQuestion
     /// SELECT before a command of another database.
     case select
     /// A command of a record that has more to come.
@@ -38,6 +38,8 @@ public enum CommandKind: UInt8, Sendable, BitwiseCopyable {
     case shadowRemoval
     /// Looks for shadows that dead runs left; no record.
     case sweep
+    /// The removal of an element whose expiry has come, `nextLSN` in Unix milliseconds; no record.
+    case element
     /// The last (or only) command of a value that was read again; no record. `nextLSN` is its
     /// place in the repair list.
     case repair

@@ -7,8 +7,8 @@ public enum EntryOutcome {
     case sent
     /// No room in the pipeline; hand the same entry in again, and nothing else of that flow before.
     case blocked
-    /// The target has no such type.
-    case impossible
+    /// Not written: by policy the value is left out, or that is a failure (`TypePolicy.fails`).
+    case leftOut
 }
 
 /// Turns snapshot entries into commands for one Redis. A baseline replaces: SET, RESTORE with REPLACE,
@@ -39,6 +39,12 @@ public struct EntryWriter: ~Copyable {
 
     /// What the target is.
     public let version: TargetVersion
+    public let policy: TypePolicy
+    /// What is done about the expiries of hash fields and of set members.
+    public let fieldExpiry: ElementExpiry
+    public let memberExpiry: ElementExpiry
+    /// JSON values that were written as strings.
+    public private(set) var jsonTextsWritten = 0
     private let method: Method
     private var check: ContainerCheck
     private var rewritten: RegionBuffer
@@ -48,13 +54,21 @@ public struct EntryWriter: ~Copyable {
     public private(set) var buildingFlow = -1
     private var closing = Closing.rename
 
-    public init(version: TargetVersion, method: Method) throws(SystemError) {
+    public init(
+        version: TargetVersion, method: Method, policy: TypePolicy = TypePolicy()
+    ) throws(SystemError) {
         // All first: a struct that owns memory cannot be left half made.
         let check = try ContainerCheck()
         let rewritten = try RegionBuffer(capacity: 64 << 10)
-        let collections = try CollectionBuilder(knowsFieldExpiry: version.knowsFieldExpiry)
+        let fieldExpiry = ElementExpiry(policy.hashFieldExpiry, version)
+        let memberExpiry = ElementExpiry(policy.setMemberExpiry)
+        let collections = try CollectionBuilder(
+            fieldExpiry: fieldExpiry, memberExpiry: memberExpiry)
         let streams = try StreamBuilder(knowsEntriesRead: version.knowsEntriesRead)
         self.version = version
+        self.policy = policy
+        self.fieldExpiry = fieldExpiry
+        self.memberExpiry = memberExpiry
         self.method = method
         self.check = check
         self.rewritten = rewritten
@@ -64,6 +78,10 @@ public struct EntryWriter: ~Copyable {
 
     /// Element expiries that native commands of this target cannot set.
     public var memberExpiriesDropped: Int { collections.memberExpiriesDropped }
+
+    /// The moment for which the last value with element expiries was written: what had expired then
+    /// was left out. Unix milliseconds.
+    public var elementsAliveAt: Int64 { collections.unixMilliseconds }
 
     /// Pending entries whose message is deleted: no command can create them (protocol.md 3.9.7).
     public var pendingEntriesDropped: Int { streams.pendingEntriesDropped }
@@ -79,8 +97,12 @@ public struct EntryWriter: ~Copyable {
         _ entry: SnapshotEntry, flow: Int, as kind: CommandKind, nextLSN: UInt64,
         unixMilliseconds: Int64, byCommands: Bool = false, to target: TargetConnection
     ) throws(DecodeError) -> EntryOutcome {
+        // A RESTORE of the journal is a command for keys of any type.
+        let isBaseline = kind == .entry || kind == .guardedEntry
         let place = EntryPlace(
-            flow: flow, kind: kind, nextLSN: nextLSN, unixMilliseconds: unixMilliseconds)
+            flow: flow, kind: kind,
+            type: isBaseline ? RecordType(entry.type.family) : .generic, nextLSN: nextLSN,
+            unixMilliseconds: unixMilliseconds)
         if buildingFlow >= 0 {
             guard buildingFlow == flow else { return .blocked }
             return try build(entry, place, target)
@@ -89,7 +111,8 @@ public struct EntryWriter: ~Copyable {
             return try writeString(entry, place, byCommands, target)
         }
         var loading = version.loading(of: entry.type)
-        guard loading != .impossible else { return .impossible }
+        guard loading != .impossible else { return try writeForeign(entry, place, target) }
+        if let outcome = try leftOut(entry, place) { return outcome }
         let verdict = try check.check(type: entry.type, value: entry.value)
         if verdict.isEmpty {
             let name: ByteView = place.isGuarded ? "EXISTS" : "DEL"
@@ -108,6 +131,41 @@ public struct EntryWriter: ~Copyable {
         default:
             return try build(entry, place, target)
         }
+    }
+
+    // MARK: What a Redis cannot hold
+
+    private mutating func writeForeign(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> EntryOutcome {
+        guard entry.type == .json else {
+            return .leftOut
+        }
+        switch policy.json {
+        case .string:
+            // The value is encoded as a string's is (protocol.md 3.9.8).
+            var text = entry
+            text.type = .string
+            let outcome = try writeString(text, place, false, target)
+            if outcome == .sent { jsonTextsWritten += 1 }
+            return outcome
+        case .module:
+            _ = try check.check(type: .string, value: entry.value)
+            return try build(entry, place, target)
+        case .skip, .fail: return .leftOut
+        }
+    }
+
+    /// What becomes of a value because some of its elements have an expiry, nil if it is written.
+    private mutating func leftOut(
+        _ entry: SnapshotEntry, _ place: EntryPlace
+    ) throws(DecodeError) -> EntryOutcome? {
+        guard entry.type.hasElementExpiries else { return nil }
+        let expiry = entry.type.family == .hash ? fieldExpiry : memberExpiry
+        guard expiry == .skip || expiry == .fail,
+            try collections.hasExpiringElements(entry, unixMilliseconds: place.unixMilliseconds)
+        else { return nil }
+        return .leftOut
     }
 
     // MARK: One command
@@ -133,18 +191,9 @@ public struct EntryWriter: ~Copyable {
             arguments: 3 + (entry.expiryMilliseconds == 0 ? 0 : 2) + (place.isGuarded ? 1 : 0))
         target.argument("SET")
         target.argument(entry.key)
-        switch value {
-        case .plain(let bytes):
-            target.argument(bytes)
-        case .integer(let number):
-            target.argument(decimal: number)
-        case .lzf(let compressed, let originalCount):
-            target.argumentHead(size: size)
-            guard target.raw(lzf: compressed, originalCount: originalCount) else {
-                target.abandon()
-                throw DecodeError(.damagedCompression)
-            }
-            target.lineEnd()
+        guard target.argument(value) else {
+            target.abandon()
+            throw DecodeError(.damagedCompression)
         }
         if entry.expiryMilliseconds != 0 {
             target.argument("PXAT")
@@ -189,7 +238,8 @@ public struct EntryWriter: ~Copyable {
         to target: TargetConnection
     ) throws(DecodeError) -> Bool {
         guard buildingFlow < 0 else { return false }
-        let place = EntryPlace(flow: flow, kind: kind, nextLSN: nextLSN, unixMilliseconds: 0)
+        let place = EntryPlace(
+            flow: flow, kind: kind, type: .generic, nextLSN: nextLSN, unixMilliseconds: 0)
         let entry = SnapshotEntry(database: database, type: .string, key: key, value: ByteView())
         return try single("DEL", entry, place, target)
     }
@@ -200,7 +250,9 @@ public struct EntryWriter: ~Copyable {
         _ entry: SnapshotEntry, flow: Int, to target: TargetConnection
     ) throws(DecodeError) -> Bool {
         guard buildingFlow < 0 else { return false }
-        let place = EntryPlace(flow: flow, kind: .probe, nextLSN: 0, unixMilliseconds: 0)
+        let place = EntryPlace(
+            flow: flow, kind: .probe, type: RecordType(entry.type.family), nextLSN: 0,
+            unixMilliseconds: 0)
         return try single("EXISTS", entry, place, target)
     }
 
@@ -296,6 +348,8 @@ public struct EntryWriter: ~Copyable {
 struct EntryPlace {
     var flow: Int
     var kind: CommandKind
+    /// What it is counted as, in whatever form it is written.
+    var type: RecordType
     var nextLSN: UInt64
     var unixMilliseconds: Int64
     /// What its earlier commands are marked as, and with.
@@ -307,9 +361,6 @@ struct EntryPlace {
 
     /// Ends the entry's last command.
     func end(_ entry: SnapshotEntry, _ target: TargetConnection) {
-        // A RESTORE of the journal is a command for keys of any type.
-        let isEntry = kind == .entry || kind == .guardedEntry || kind == .probe
-        let type = isEntry ? RecordType(entry.type.family) : .generic
         target.end(kind, type: type, flow: flow, database: entry.database, nextLSN: nextLSN)
     }
 

@@ -9,6 +9,8 @@ public enum ShadowOutcome {
     case blocked
     /// It could not be built; the key is left as it was.
     case failed(command: String, reason: String)
+    /// Policy does not let it through; the key is left as it was.
+    case leftOut
 }
 
 /// Writes values that come in parts, in fixed memory: each is built under a key of our own, its
@@ -20,12 +22,17 @@ public enum ShadowOutcome {
 public struct ShadowWriter: ~Copyable {
     private struct Shadow {
         var database: Int
+        /// Of the key in whose place it comes.
+        var name: [UInt8]
         var family: ValueFamily
         /// Commands sent and not answered.
         var pending = 0
         /// Elements or bytes that were sent, and those of them that may expire meanwhile.
         var size = 0
         var expiring = 0
+        var latestExpiry: Int64 = 0
+        /// Some elements have an expiry, and policy leaves such values out.
+        var isLeftOut = false
         /// What the target says its size is, once it was asked.
         var measured: Int?
         var isAsked = false
@@ -36,6 +43,9 @@ public struct ShadowWriter: ~Copyable {
     }
 
     private let version: TargetVersion
+    private let policy: TypePolicy
+    private let fieldExpiry: ElementExpiry
+    private let memberExpiry: ElementExpiry
     private let directory: String
     private var name: ShadowName
     private var collections: CollectionBuilder
@@ -45,19 +55,28 @@ public struct ShadowWriter: ~Copyable {
     private var buildingFlow = -1
     /// Pending entries whose message is deleted: no command can create them (protocol.md 3.9.7).
     public private(set) var pendingEntriesDropped = 0
+    /// JSON values that were written as strings.
+    public private(set) var jsonTextsWritten = 0
+    private var keyExpiriesDropped = 0
 
     /// - Parameters:
     ///   - task: the run's name, of which the names of the shadows are made.
     ///   - directory: for what of one value has no room in memory.
     public init(
-        version: TargetVersion, task: String, directory: String
+        version: TargetVersion, policy: TypePolicy, task: String, directory: String
     ) throws(SystemError) {
         // All first: a struct that owns memory cannot be left half made.
         let name = try ShadowName(task: task)
-        let collections = try CollectionBuilder(knowsFieldExpiry: version.knowsFieldExpiry)
+        let fieldExpiry = ElementExpiry(policy.hashFieldExpiry, version)
+        let memberExpiry = ElementExpiry(policy.setMemberExpiry)
+        let collections = try CollectionBuilder(
+            fieldExpiry: fieldExpiry, memberExpiry: memberExpiry)
         let streams = try ShadowStreamBuilder(
             knowsEntriesRead: version.knowsEntriesRead, directory: directory)
         self.version = version
+        self.policy = policy
+        self.fieldExpiry = fieldExpiry
+        self.memberExpiry = memberExpiry
         self.directory = directory
         self.name = name
         self.collections = collections
@@ -66,7 +85,20 @@ public struct ShadowWriter: ~Copyable {
     }
 
     /// Element expiries that native commands of this target cannot set.
-    public var memberExpiriesDropped: Int { collections.memberExpiriesDropped }
+    public var memberExpiriesDropped: Int {
+        collections.memberExpiriesDropped + keyExpiriesDropped
+    }
+
+    /// The moment for which the last part was written: elements that had expired then were left out.
+    /// Unix milliseconds.
+    public var elementsAliveAt: Int64 { collections.unixMilliseconds }
+
+    /// Whether a value for that key is under way.
+    public func isBuilding(database: Int, key: ByteView) -> Bool {
+        shadows.contains { _, shadow in
+            shadow.database == database && shadow.name.withByteView { $0.equals(key) }
+        }
+    }
 
     /// Whether a value was begun, and neither ended nor given up.
     public func isOpen(flow: Int, number: UInt32) -> Bool {
@@ -84,7 +116,7 @@ public struct ShadowWriter: ~Copyable {
 
     // MARK: Building
 
-    /// Begins a value. `impossible` if the target has no such type: then its further steps do
+    /// Begins a value. `leftOut` if the target cannot hold its type: then its further steps do
     /// nothing.
     /// - Parameter isGuarded: ask first whether the target has the key, by a command of kind
     ///   `shadowGuard`.
@@ -92,7 +124,10 @@ public struct ShadowWriter: ~Copyable {
         _ entry: SnapshotEntry, isGuarded: Bool, flow: Int, number: UInt32,
         to target: TargetConnection
     ) throws(DecodeError) -> EntryOutcome {
-        guard version.loading(of: entry.type) != .impossible else { return .impossible }
+        let isHeld =
+            entry.type == .json
+            ? policy.json == .string : version.loading(of: entry.type) != .impossible
+        guard isHeld else { return .leftOut }
         let key = try makeName(flow, number)
         let bytes = entry.key.count + key.count + TargetConnection.argumentBytes(8) * 4
         guard
@@ -107,7 +142,8 @@ public struct ShadowWriter: ~Copyable {
         put("UNLINK", key, to: target)
         target.end(.shadow, flow: flow, database: entry.database, nextLSN: UInt64(number))
         shadows[ShadowWriter.id(flow, number)] = Shadow(
-            database: entry.database, family: entry.type.family, pending: isGuarded ? 2 : 1)
+            database: entry.database, name: entry.key.array(), family: entry.type.family,
+            pending: isGuarded ? 2 : 1)
         return .sent
     }
 
@@ -117,7 +153,9 @@ public struct ShadowWriter: ~Copyable {
         unixMilliseconds: Int64, to target: TargetConnection
     ) throws(DecodeError) -> EntryOutcome {
         let id = ShadowWriter.id(flow, number)
-        guard let isVain = shadows[id].map({ $0.failure != nil || $0.isLeft }) else { return .sent }
+        guard let isVain = shadows[id].map({
+            $0.failure != nil || $0.isLeft || $0.isLeftOut
+        }) else { return .sent }
         guard buildingFlow < 0 || buildingFlow == flow else { return .blocked }
         if isVain {
             buildingFlow = -1
@@ -126,8 +164,8 @@ public struct ShadowWriter: ~Copyable {
         var shadow = entry
         shadow.key = try makeName(flow, number)
         let place = EntryPlace(
-            flow: flow, kind: .shadow, nextLSN: 0, unixMilliseconds: unixMilliseconds,
-            partKind: .shadow, partNumber: UInt64(number))
+            flow: flow, kind: .shadow, type: .generic, nextLSN: 0,
+            unixMilliseconds: unixMilliseconds, partKind: .shadow, partNumber: UInt64(number))
         let sentBefore = target.commandsSent - target.selectsSent
         let isDone: Bool
         switch part {
@@ -143,6 +181,11 @@ public struct ShadowWriter: ~Copyable {
             if isDone {
                 shadows[id]!.size += collections.written
                 shadows[id]!.expiring += collections.writtenExpiring
+                shadows[id]!.latestExpiry = max(
+                    shadows[id]!.latestExpiry, collections.latestExpiry)
+                let expiry = expiry(entry.type.family)
+                shadows[id]!.isLeftOut =
+                    shadows[id]!.expiring > 0 && (expiry == .skip || expiry == .fail)
             }
         default:
             if buildingFlow < 0 {
@@ -163,6 +206,10 @@ public struct ShadowWriter: ~Copyable {
         shadows[id]!.pending += target.commandsSent - target.selectsSent - sentBefore
         buildingFlow = isDone ? -1 : flow
         return isDone ? .sent : .blocked
+    }
+
+    private func expiry(_ family: ValueFamily) -> ElementExpiry {
+        family == .hash ? fieldExpiry : memberExpiry
     }
 
     // APPEND key bytes. Not SETRANGE: it would fill with zeros what somebody else removed, and the
@@ -203,6 +250,12 @@ public struct ShadowWriter: ~Copyable {
     ) throws(DecodeError) -> ShadowOutcome {
         let id = ShadowWriter.id(flow, number)
         guard let shadow = shadows[id] else { preconditionFailure("it was begun") }
+        if shadow.isLeftOut {
+            guard shadow.pending == 0, try giveUp(flow: flow, number: number, target) else {
+                return .blocked
+            }
+            return .leftOut
+        }
         if !shadow.isAsked, shadow.failure == nil {
             guard try askSize(entry, shadow, flow, number, target) else { return .blocked }
             shadows[id]!.isAsked = true
@@ -214,12 +267,22 @@ public struct ShadowWriter: ~Copyable {
             guard try giveUp(flow: flow, number: number, target) else { return .blocked }
             return .failed(command: failure.command, reason: failure.reason)
         }
+        var entry = entry
+        let isExpiring = shadow.expiring > 0 && expiry(shadow.family) == .asKeyExpiry
+        let takesExpiry = isExpiring && shadow.expiring == shadow.size
+        if takesExpiry,
+            entry.expiryMilliseconds == 0 || shadow.latestExpiry < entry.expiryMilliseconds
+        {
+            entry.expiryMilliseconds = shadow.latestExpiry
+        }
         guard
             try swap(
                 entry, as: kind, flow: flow, number: number,
                 isEmpty: shadow.measured == 0 && shadow.family != .stream, to: target)
         else { return .blocked }
         shadows[id] = nil
+        if isExpiring, !takesExpiry { keyExpiriesDropped += shadow.expiring }
+        if shadow.family == .json { jsonTextsWritten += 1 }
         return .sent
     }
 
@@ -278,7 +341,9 @@ public struct ShadowWriter: ~Copyable {
             try target.begin(
                 flow: flow, database: entry.database, bytes: bytes, commands: 6)
         else { return false }
-        let place = EntryPlace(flow: flow, kind: kind, nextLSN: 0, unixMilliseconds: 0)
+        let place = EntryPlace(
+            flow: flow, kind: kind, type: RecordType(entry.type.family), nextLSN: 0,
+            unixMilliseconds: 0)
         guard !isEmpty else {
             // All its elements have expired: such a key does not exist.
             put(place.isGuarded ? "EXISTS" : "UNLINK", entry.key, to: target)

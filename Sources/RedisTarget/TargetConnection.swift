@@ -148,6 +148,21 @@ public final class TargetConnection {
         lineEnd()
     }
 
+    /// A string as it is on the wire. False if it is damaged: then `abandon`.
+    public func argument(_ string: WireString) -> Bool {
+        switch string {
+        case .plain(let bytes):
+            argument(bytes)
+        case .integer(let number):
+            argument(decimal: number)
+        case .lzf(let compressed, let originalCount):
+            argumentHead(size: originalCount)
+            guard raw(lzf: compressed, originalCount: originalCount) else { return false }
+            lineEnd()
+        }
+        return true
+    }
+
     /// The shortest text that reads back as `value`.
     public func argument(double value: Double, scratch: inout RegionBuffer) {
         scratch.clear()

@@ -13,15 +13,19 @@ public struct TargetGreeting {
     private let user: String?
     private let password: String?
     private let name: String
+    private let needsJSON: Bool
     private var isRefused = false
+    private var found: TargetVersion?
     public private(set) var version: TargetVersion?
     /// Databases of the target that hold keys.
     public private(set) var usedDatabases: [Int] = []
 
-    public init(user: String?, password: String?, name: String) {
+    /// - Parameter needsJSON: without JSON.SET the target is refused.
+    public init(user: String?, password: String?, name: String, needsJSON: Bool = false) {
         self.user = user
         self.password = password
         self.name = name
+        self.needsJSON = needsJSON
     }
 
     public var isDone: Bool { version != nil }
@@ -34,6 +38,9 @@ public struct TargetGreeting {
         }
         send(["CLIENT", "SETNAME", name], .setName, target)
         send(["INFO"], .information, target)
+        if needsJSON {
+            send(TargetGreeting.jsonQuestion, .jsonQuestion, target)
+        }
     }
 
     private func send(
@@ -77,6 +84,10 @@ public struct TargetGreeting {
                 return .refused(isLogin: false, message: "\(error); \(advice)")
             }
             return judge(InfoText(reply.reply.content), reply.reply.content)
+        case .jsonQuestion:
+            guard error.isEmpty else { return refuseWithoutJSON(error) }
+            version = found
+            return found.map { .ready($0) } ?? .waiting
         default:
             break  // A name is a convenience; a target that knows none works as well.
         }
@@ -100,8 +111,25 @@ public struct TargetGreeting {
             return .refused(
                 isLogin: false, message: "it is loading its data; try again when it is done")
         }
+        self.found = found
+        guard !needsJSON else { return .waiting }
         version = found
         usedDatabases = info.usedDatabases
         return .ready(found)
+    }
+
+    /// The keys of a command that a server does not have are an error.
+    public static let jsonQuestion = ["COMMAND", "GETKEYS", "JSON.SET", "key", "$", "1"]
+    /// What to do about that.
+    public static let jsonAdvice =
+        "types.json is \"module\": load the target's JSON module, or set types.json to \"string\""
+
+    private func refuseWithoutJSON(_ error: String) -> Outcome {
+        guard !error.hasPrefix("NOPERM") else {
+            return .refused(isLogin: false, message: "\(error); allow +command to this user")
+        }
+        return .refused(
+            isLogin: false,
+            message: "it has no JSON.SET (\(error)); \(TargetGreeting.jsonAdvice)")
     }
 }

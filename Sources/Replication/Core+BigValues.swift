@@ -20,10 +20,16 @@ extension Core {
                     noteGroups(
                         database: step.entry.database, key: step.entry.key, flow: flow)
                 }
+                let entry = try targetEntry(step)
                 let outcome = try shadows!.write(
-                    part, try targetEntry(step), flow: flow.index, number: step.number,
+                    part, entry, flow: flow.index, number: step.number,
                     unixMilliseconds: cp_unix_milliseconds(), to: target)
                 if case .blocked = outcome { return .blocked }
+                if case .elements(let units) = part, entry.type.hasElementExpiries {
+                    try journalWriter.noteWritten(
+                        entry, units: units, flow: flow.index, entries!,
+                        aliveAt: shadows!.elementsAliveAt)
+                }
                 return .done
             case .end(let refusedSize):
                 return try end(step, refusedSize, flow)
@@ -42,9 +48,6 @@ extension Core {
             return .done
         }
         let entry = try targetEntry(step)
-        if entry.type.hasElementExpiries {
-            journalWriter.noteElementExpiries(database: entry.database, key: entry.key)
-        }
         let isGuarded = conflicts.guardsBaseline(
             database: step.entry.database, key: step.entry.key)
         guard checkConflicts() else { return .done }
@@ -54,6 +57,7 @@ extension Core {
         case .blocked:
             return .blocked
         case .sent:
+            journalWriter.noteBegun(entry)
             if isGuarded {
                 conflicts.sentBaseline(database: step.entry.database, key: step.entry.key)
             }
@@ -64,9 +68,18 @@ extension Core {
             {
                 totals.misplacedKeys += 1
             }
-        case .impossible:
+        case .leftOut:
+            if isGuarded {
+                // What the target has of that name is not ours to change either.
+                guard try entries!.probe(entry, flow: flow.index, to: target) else {
+                    return .blocked
+                }
+                flow.recordsPending += 1
+                conflicts.sentBaseline(database: step.entry.database, key: step.entry.key)
+            } else {
+                leaveOut(database: step.entry.database, key: step.entry.key, type, flow)
+            }
             flow.progress.snapshotByType[type].read += 1
-            skip(step.entry, flow)
         }
         return .done
     }
@@ -110,6 +123,8 @@ extension Core {
             }
             if entry.isSticky { stickyEntries += 1 }
             if entry.hasMemcachedFlags { memcachedEntries += 1 }
+        case .leftOut:
+            leaveOut(database: step.entry.database, key: step.entry.key, type, flow)
         case .failed(let command, let reason):
             flow.progress.snapshotByType[type].failed += 1
             fail(

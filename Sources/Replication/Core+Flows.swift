@@ -189,9 +189,6 @@ extension Core {
         do throws(DecodeError) {
             var entry = entry
             if keyRules.isActive { try nameForTarget(&entry) }
-            if entry.type.hasElementExpiries {
-                journalWriter.noteElementExpiries(database: entry.database, key: entry.key)
-            }
             let now = cp_unix_milliseconds()
             if entry.expiryMilliseconds != 0 {
                 entry.expiryMilliseconds = held.adjust(
@@ -200,11 +197,16 @@ extension Core {
             outcome = try entries!.write(
                 entry, flow: flow.index, as: isGuarded ? .guardedEntry : .entry, nextLSN: 0,
                 unixMilliseconds: now, to: target)
-            if outcome == .impossible, isGuarded {
+            if outcome == .leftOut, isGuarded {
                 // What the target has of that name is not ours to change either.
                 guard try entries!.probe(entry, flow: flow.index, to: target) else {
                     return .blocked
                 }
+            }
+            switch outcome {
+            case .sent: try journalWriter.noteWritten(entry, flow: flow.index, entries!)
+            case .leftOut: journalWriter.noteLeftOut(entry)
+            case .blocked: break
             }
         } catch {
             throw located(error, flow, opcode: entry.type.rawValue)
@@ -219,28 +221,33 @@ extension Core {
             }
             if entry.isSticky { stickyEntries += 1 }
             if entry.hasMemcachedFlags { memcachedEntries += 1 }
-        case .impossible:
+        case .leftOut:
             if isGuarded {
                 flow.recordsPending += 1
                 conflicts.sentBaseline(database: entry.database, key: entry.key)
-                reportSkipped(entry)
             } else {
-                skip(entry, flow)
+                leaveOut(database: entry.database, key: entry.key, type, flow)
             }
         }
         return .done
     }
 
-    func skip(_ entry: SnapshotEntry, _ flow: Flow) {
-        flow.progress.snapshotByType[RecordType(entry.type.family)].skipped += 1
-        reportSkipped(entry)
-    }
-
-    private func reportSkipped(_ entry: SnapshotEntry) {
-        report(
-            Finding(
-                kind: .skipped, database: entry.database, key: entry.key.printable(),
-                command: entry.type.family.name, reason: "the target has no such type"))
+    /// A value of the full sync that `types:` does not let through is counted and named.
+    func leaveOut(database: Int, key: ByteView, _ type: RecordType, _ flow: Flow) {
+        let reason = "\(settings.types.reason(for: type))"
+        if settings.types.fails(type) {
+            flow.progress.snapshotByType[type].failed += 1
+            fail(
+                DeadLetters.Letter(
+                    phase: .snapshot, flow: flow.index, database: database, key: key,
+                    command: type.name, reply: reason))
+        } else {
+            flow.progress.snapshotByType[type].skipped += 1
+            report(
+                Finding(
+                    kind: .skipped, database: database, key: key.printable(), command: type.name,
+                    reason: reason))
+        }
     }
 
     /// An error found inside a value or record, with its place in the flow.
@@ -285,6 +292,9 @@ extension Core {
     private func auxiliary(
         _ name: ByteView, _ value: ByteView, _ flow: Flow
     ) throws(DecodeError) -> Step {
+        if name.equals("search-index") || name.equals("search-synonyms") {
+            nameSearchIndex(value, isIndex: name.equals("search-index"), flow)
+        }
         guard name.equals("lua"), !value.isEmpty else { return .done }
         let bytes = value.count + TargetConnection.argumentBytes(8) * 3
         guard try target.begin(flow: flow.index, database: 0, bytes: bytes) else {
@@ -296,5 +306,18 @@ extension Core {
         target.argument(value)
         target.end(.auxiliaryScript, flow: flow.index, database: 0, nextLSN: 0)
         return .done
+    }
+
+    // The name of the index, then the arguments of its command (protocol.md 3.2). Other flows may say
+    // the same.
+    private func nameSearchIndex(_ value: ByteView, isIndex: Bool, _ flow: Flow) {
+        guard flow.index == 0 else { return }
+        var end = 0
+        while end < value.count, value[end] != UInt8(ascii: " ") { end += 1 }
+        report(
+            Finding(
+                kind: .skipped, database: 0, key: value.slice(0, end).printable(),
+                command: isIndex ? "FT.CREATE" : "FT.SYNUPDATE",
+                reason: "\(JournalWriter.searchReason)"))
     }
 }

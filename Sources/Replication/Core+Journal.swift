@@ -134,6 +134,15 @@ extension Core {
         case .unsupported(let reason):
             flow.progress.journalByType[match.type].skipped += 1
             name(record, match, "\(reason)")
+        case .refused(let reason):
+            flow.progress.journalByType[match.type].failed += 1
+            fail(
+                DeadLetters.Letter(
+                    phase: .journal, flow: flow.index, lsn: isInSnapshot ? 0 : record.lsn,
+                    database: record.database,
+                    key: journalWriter.key(of: record, match) ?? ByteView(),
+                    command: record.arguments.first?.printable(limit: 32) ?? "",
+                    reply: "\(reason)"))
         case .ghost:
             flow.progress.journalByType[match.type].skipped += 1
             totals.ghostKeys += 1

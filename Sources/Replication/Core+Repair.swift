@@ -350,12 +350,18 @@ extension Core {
             case .sent:
                 writingRepair = nil
                 repairs.isWritten(index)
-            case .impossible:
+            case .leftOut:
+                let type = RecordType(value.type.family)
+                let reason = "\(settings.types.reason(for: type))"
+                guard !settings.types.fails(type) else {
+                    giveUpRepair(index, reason)
+                    return true
+                }
                 report(
                     Finding(
                         kind: .skipped, database: repair.database,
-                        key: repair.key.withByteView { $0.printable() },
-                        command: value.type.family.name, reason: "the target has no such type"))
+                        key: repair.key.withByteView { $0.printable() }, command: type.name,
+                        reason: reason))
                 closeRepair(index, isRepaired: false)
             }
         } catch {
@@ -390,15 +396,18 @@ extension Core {
         } else {
             expiry = held.adjust(expiry, database: name.database, key: name.key, now: now)
         }
-        if value.type.hasElementExpiries {
-            journalWriter.noteElementExpiries(database: name.database, key: name.key)
-        }
         let entry = SnapshotEntry(
             database: name.database, type: value.type, key: name.key, expiryMilliseconds: expiry,
             value: value.view)
-        return try entries!.write(
+        let outcome = try entries!.write(
             entry, flow: repair.flow, as: .repair, nextLSN: place, unixMilliseconds: now,
             byCommands: repair.byCommands || value.isInPieces, to: target)
+        switch outcome {
+        case .sent: try journalWriter.noteWritten(entry, flow: repair.flow, entries!)
+        case .leftOut: journalWriter.noteLeftOut(entry)
+        case .blocked: break
+        }
+        return outcome
     }
 
     /// The target has answered the value of a key.

@@ -140,7 +140,10 @@ extension Core {
         // Seen with v1.30; v1.40 takes the expiry along.
         journalWriter.renamesKeepExpiry =
             control.release.map { ($0.major, $0.minor) < (1, 40) } ?? true
+        journalWriter.jsonSetEndsExpiry =
+            control.release.map { ($0.major, $0.minor) >= (1, 33) } ?? true
         takeOpenRepairs()
+        openElementTimers()
         for flowSettings in all {
             do throws(SystemError) {
                 let socket = try Socket(
@@ -165,7 +168,9 @@ extension Core {
     private var decoderLimits: DecoderLimits {
         DecoderLimits(
             windowBytes: settings.flowRingBytes / 4, assemblyBytes: settings.heldBytesLimit,
-            bigValueBytes: settings.bigValueBytes, valueBytes: settings.valueBytesLimit)
+            bigValueBytes: settings.bigValueBytes, valueBytes: settings.valueBytesLimit,
+            // No command can add to a JSON text.
+            keepsJSONWhole: settings.types.json == .module)
     }
 
     private func beginJournal(_ flow: Flow, _ next: UInt64) {

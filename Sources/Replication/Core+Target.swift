@@ -93,7 +93,7 @@ extension Core {
     private func settle(_ reply: TargetReply) {
         targetHeardAt = reactor.now
         switch reply.command.kind {
-        case .authenticate, .setName, .information:
+        case .authenticate, .setName, .information, .jsonQuestion:
             greet(reply)
         case .select:
             if reply.reply.hasError {
@@ -118,6 +118,8 @@ extension Core {
             settleSweep(reply)
         case .repair:
             settleRepair(reply)
+        case .element:
+            settleElement(reply)
         case .auxiliaryScript:
             if !reply.reply.hasError { totals.scriptsLoaded += 1 }
         case .expiry:
@@ -133,7 +135,9 @@ extension Core {
             flow.settle(nextLSN: 0)
             if reply.command.kind != .entry, settleGuarded(reply, flow) { return }
             if reply.command.kind == .probe, !reply.recordFailed {
-                flow.progress.snapshotByType[reply.command.type].skipped += 1
+                let (_, key) = target.name(of: reply.command)
+                let own = sourceName(Int(reply.command.database), key)
+                leaveOut(database: own.database, key: own.key, reply.command.type, flow)
             } else if reply.recordFailed {
                 flow.progress.snapshotByType[reply.command.type].failed += 1
                 nameFailure(reply, flow)
@@ -210,9 +214,10 @@ extension Core {
             break
         case .ready(let version):
             do throws(SystemError) {
-                entries = try EntryWriter(version: version, method: settings.writeMethod.method)
+                entries = try EntryWriter(
+                    version: version, method: settings.writeMethod.method, policy: settings.types)
                 shadows = try ShadowWriter(
-                    version: version, task: settings.taskName,
+                    version: version, policy: settings.types, task: settings.taskName,
                     directory: settings.spillDirectory)
             } catch {
                 fail(.interrupted, "no memory for the target's writer: \(error)")

@@ -159,7 +159,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         self.target = try TargetConnection(socket: socket, reactor: reactor)
         greeting = TargetGreeting(
             user: settings.target.user, password: settings.target.password,
-            name: settings.taskName)
+            name: settings.taskName, needsJSON: settings.types.json == .module)
         control = ControlSession(settings.controlSettings, now: 0)
         scratch = try RegionBuffer(capacity: 64 << 10)
         keyRules = try KeyRules(settings.keyRules)
@@ -187,6 +187,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     func runCore() {
         reactor.setTimer(Timer.tick, after: tickNanoseconds)
         openRepairLog()
+        checkElementTimers()
         do throws(SystemError) {
             try reactor.run(self)
         } catch {
@@ -296,6 +297,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         target.pumpOversize()
         if !databasesToSweep.isEmpty { sweep() }
         advanceRepairs()
+        removeDueElements()
         deadLetters.flush()
         if settings.mode == .migrate { decideOnFlows() }
         for flow in flows where !flow.isClosed {
@@ -385,6 +387,9 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         totals.memberExpiriesDropped =
             journalWriter.memberExpiriesDropped + (entries?.memberExpiriesDropped ?? 0)
             + (shadows?.memberExpiriesDropped ?? 0)
+        totals.elementsOpen = journalWriter.elementExpiries.timers?.count ?? 0
+        totals.jsonTextsWritten =
+            (entries?.jsonTextsWritten ?? 0) + (shadows?.jsonTextsWritten ?? 0)
         totals.stickyFlagsDropped = stickyEntries + journalWriter.stickyFlagsDropped
         totals.memcachedFlagsDropped = memcachedEntries + journalWriter.memcachedFlagsDropped
         totals.bytesSent = target.bytesSent

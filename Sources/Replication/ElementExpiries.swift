@@ -5,7 +5,8 @@ internal import Bytes
 /// The source drops such an element silently (protocol.md 5.10), and on a target without element
 /// expiries it stays. Commands that depend on whether it is there (HINCRBY, HSETNX and the like) then
 /// compute something else, so their key must be repaired. What this table says too much costs a needless
-/// repair, so it holds hashes of names only, and when it is full every key counts as one of it.
+/// repair, so it holds hashes of names only, and when it is full every key counts as one of it. The
+/// elements themselves are known only where df2redis removes them: `timers`.
 struct ElementExpiries: ~Copyable {
     private static let slotsAtStart = 1 << 10
     /// Three quarters of this many keys are remembered: 3,145,728 in 32 MiB.
@@ -17,6 +18,8 @@ struct ElementExpiries: ~Copyable {
     private(set) var count = 0
     /// There were more keys than can be remembered.
     private(set) var isFull = false
+    /// The elements themselves, if df2redis removes them when they are due.
+    var timers: ElementTimers?
 
     /// - Parameter slotsLimit: how far the table may grow, a power of two.
     init(slotsLimit: Int = slotsLimit) {
@@ -46,6 +49,11 @@ struct ElementExpiries: ~Copyable {
 
     /// The key is gone or written anew.
     mutating func remove(database: Int, key: ByteView) {
+        timers?.remove(database: database, key: key)
+        removeName(database: database, key: key)
+    }
+
+    private mutating func removeName(database: Int, key: ByteView) {
         guard count > 0, let index = find(ElementExpiries.hash(database, key)) else { return }
         remove(at: index)
     }
@@ -53,15 +61,17 @@ struct ElementExpiries: ~Copyable {
     /// The key has another name, or is in another database.
     mutating func move(database: Int, key: ByteView, toDatabase: Int, toKey: ByteView) {
         guard isInUse, database != toDatabase || !key.equals(toKey) else { return }
+        timers?.move(database: database, key: key, toDatabase: toDatabase, toKey: toKey)
         let isIn = contains(database: database, key: key)
-        remove(database: database, key: key)
-        remove(database: toDatabase, key: toKey)
+        removeName(database: database, key: key)
+        removeName(database: toDatabase, key: toKey)
         if isIn { insert(database: toDatabase, key: toKey) }
     }
 
-    /// All databases are empty.
-    mutating func removeAll() {
-        guard isInUse else { return }
+    /// A database is empty, or all of them (nil) are. What stays here of one does no harm.
+    mutating func removeAll(database: Int? = nil) {
+        timers?.removeAll(database: database)
+        guard isInUse, database == nil else { return }
         for index in slots.indices { slots[index] = 0 }
         count = 0
         isFull = false

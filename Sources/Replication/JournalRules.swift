@@ -13,6 +13,11 @@ enum JournalRule: UInt8, Equatable {
     case floatIncrement
     /// PREPEND: done by a script.
     case prepend
+    /// HSET and HMSET end the expiry of fields, HDEL and SREM remove elements, SADD leaves members
+    /// their expiry: passed, unless the key has such and the policy says otherwise.
+    case setFields
+    case removeElements
+    case addMembers
     /// HINCRBY, HSETNX: passed, unless elements of the key may have expired unseen (5.10).
     case readsElement
     /// SMOVE: the same of its first key.
@@ -80,8 +85,10 @@ enum JournalRule: UInt8, Equatable {
     case skip
     /// FT.*: search indexes are no data; named once.
     case search
-    /// The target has no such type.
-    case unsupported
+    /// JSON.*: by policy; read from the source, or passed where the target's module does the same.
+    case json
+    /// Bloom, cuckoo, count-min, Top-K: left out.
+    case probabilistic
     /// What a target must not be told by a source: skipped and named.
     case administrative
     /// Cannot be carried over exactly: its key is repaired.
@@ -143,9 +150,9 @@ struct JournalRules {
             .pass,
             [
                 "SETNX", "APPEND", "SETRANGE", "INCRBY", "DECRBY", "MSET", "SETBIT", "BITFIELD",
-                "PFADD", "LINSERT", "LSET", "LTRIM", "LREM", "LMOVE", "RPOPLPUSH", "SADD", "SREM",
-                "ZADD", "ZINCRBY", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE",
-                "ZPOPMIN", "ZPOPMAX", "GEOADD", "HSET", "HMSET", "HDEL", "XDEL",
+                "PFADD", "LINSERT", "LSET", "LTRIM", "LREM", "LMOVE", "RPOPLPUSH", "ZADD",
+                "ZINCRBY", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE",
+                "ZPOPMIN", "ZPOPMAX", "GEOADD", "XDEL",
                 "XACK",
             ]
         ),
@@ -153,6 +160,9 @@ struct JournalRules {
         (.increment, ["INCR", "DECR"]),
         (.floatIncrement, ["INCRBYFLOAT", "HINCRBYFLOAT"]),
         (.prepend, ["PREPEND"]),
+        (.setFields, ["HSET", "HMSET"]),
+        (.removeElements, ["HDEL", "SREM"]),
+        (.addMembers, ["SADD"]),
         (.readsElement, ["HINCRBY", "HSETNX"]),
         (.setMove, ["SMOVE"]),
         (.expireAt, ["PEXPIREAT"]),
@@ -188,11 +198,17 @@ struct JournalRules {
         (.script, ["SCRIPT"]),
         (.skip, ["STICK", "SHRINK", "PING"]),
         (
-            .unsupported,
+            .json,
             [
                 "JSON.SET", "JSON.MSET", "JSON.MERGE", "JSON.DEL", "JSON.FORGET", "JSON.CLEAR",
                 "JSON.TOGGLE", "JSON.NUMINCRBY", "JSON.NUMMULTBY", "JSON.STRAPPEND",
-                "JSON.ARRAPPEND", "JSON.ARRINSERT", "JSON.ARRPOP", "JSON.ARRTRIM", "BF.ADD",
+                "JSON.ARRAPPEND", "JSON.ARRINSERT", "JSON.ARRPOP", "JSON.ARRTRIM",
+            ]
+        ),
+        (
+            .probabilistic,
+            [
+                "BF.ADD",
                 "BF.MADD", "BF.RESERVE", "BF.LOADCHUNK", "CF.ADD", "CF.ADDNX", "CF.INSERT",
                 "CF.INSERTNX", "CF.DEL", "CF.RESERVE", "CF.COMPACT", "CMS.INITBYDIM",
                 "CMS.INITBYPROB", "CMS.INCRBY", "CMS.MERGE", "TOPK.RESERVE", "TOPK.ADD",

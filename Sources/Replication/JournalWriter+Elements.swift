@@ -5,34 +5,135 @@ internal import Wire
 /// Commands for elements with an expiry of their own, and those that depend on whether such an element
 /// is still there (protocol.md 5.10, 6.5, 6.6).
 extension JournalWriter {
-    /// - Parameter knowsFieldExpiry: the target has HPEXPIREAT. Then the expiry is set, counted from
-    ///   now where it is relative; since the source counted from another moment, the key is read
-    ///   again, too.
+    /// - Parameters:
+    ///   - fields: what is done about the expiries of hash fields. Native ones are set, counted from
+    ///     now where they are relative; since the source counted from another moment, the key is read
+    ///     again, too. Where only the whole value tells what to do, it is read and nothing is sent.
+    ///   - members: the same of set members.
     mutating func element(
         _ record: JournalRecord, _ rule: JournalRule, _ context: RecordContext,
-        _ knowsFieldExpiry: Bool, _ target: TargetConnection
+        _ fields: ElementExpiry, _ members: ElementExpiry, _ target: TargetConnection
     ) throws(DecodeError) -> RecordOutcome {
         guard let key = argument(record, 1) else { return .repair("the key is missing") }
         let mayHaveExpired = elementExpiries.contains(database: record.database, key: key)
         switch rule {
+        case .setFields, .removeElements, .addMembers:
+            guard mayHaveExpired else { return try pass(record, context, target) }
+            return try change(record, rule, key, fields, members, context, target)
         case .readsElement:
             guard !mayHaveExpired else { return .repair(JournalWriter.elementsExpireUnseen) }
             return try pass(record, context, target)
         case .setMove:
-            guard !mayHaveExpired else {
+            let other = argument(record, 2)
+            let changesOther =
+                members.needsWholeValue
+                && other.map { elementExpiries.contains(database: record.database, key: $0) }
+                    ?? false
+            guard !mayHaveExpired, !changesOther else {
                 addRepairs(record, 1..<3)
                 return .repair(JournalWriter.elementsExpireUnseen)
             }
             return try pass(record, context, target)
         case .addWithExpiry:
+            guard !members.needsWholeValue else { return readWhole(record, key) }
             return try addWithExpiry(record, key, context, target)
         case .hashSetWithExpiry:
+            guard !fields.needsWholeValue else { return readWhole(record, key) }
             return try hashSetWithExpiry(
-                record, key, mayHaveExpired, context, knowsFieldExpiry, target)
+                record, key, mayHaveExpired, context, fields == .native, target)
         case .hashGetWithExpiry:
-            return try hashGetWithExpiry(record, key, context, knowsFieldExpiry, target)
+            if fields.needsWholeValue {
+                let reads = argument(record, 2)?.equalsIgnoringCase("FIELDS") ?? false
+                return reads ? .skipped : readWhole(record, key)
+            }
+            return try hashGetWithExpiry(record, key, context, fields == .native, target)
+        case .hashExpiry where fields.needsWholeValue,
+            .elementExpiry where fields.needsWholeValue || members.needsWholeValue:
+            return readWhole(record, key)
         default:
-            return try expire(record, rule, key, context, knowsFieldExpiry, target)
+            return try expire(record, rule, key, context, fields == .native, target)
+        }
+    }
+
+    private mutating func readWhole(_ record: JournalRecord, _ key: ByteView) -> RecordOutcome {
+        elementExpiries.insert(database: record.database, key: key)
+        return .repair("elements get an expiry, about which the whole value decides")
+    }
+
+    // HSET, HMSET, HDEL, SADD or SREM of a key with element expiries.
+    private mutating func change(
+        _ record: JournalRecord, _ rule: JournalRule, _ key: ByteView, _ fields: ElementExpiry,
+        _ members: ElementExpiry, _ context: RecordContext, _ target: TargetConnection
+    ) throws(DecodeError) -> RecordOutcome {
+        let isOfSet =
+            rule == .addMembers || (argument(record, 0)?.equalsIgnoringCase("SREM") ?? false)
+        switch isOfSet ? members : fields {
+        case .native, .drop:
+            return try pass(record, context, target)
+        case .asKeyExpiry, .skip, .fail:
+            return .repair(
+                "elements of the key have an expiry, about which the whole value decides")
+        case .byUs:
+            guard try pass(record, context, target) == .sent else { return .blocked }
+        }
+        // A member that is there keeps its expiry, and whether we have removed it the source knows.
+        if rule == .addMembers { return .sentRepair(JournalWriter.elementsExpireUnseen) }
+        var arguments = record.arguments
+        _ = arguments.next()
+        _ = arguments.next()
+        while let element = arguments.next() {
+            elementExpiries.timers?.cancel(
+                database: record.database, key: key, element: element)
+            if rule == .setFields { _ = arguments.next() }
+        }
+        return .sent
+    }
+
+    /// A whole value was written: its elements' expiries are what is known of the key now.
+    mutating func noteWritten(
+        _ entry: SnapshotEntry, flow: Int, _ entries: borrowing EntryWriter
+    ) throws(DecodeError) {
+        noteBegun(entry)
+        guard entry.type.hasElementExpiries else { return }
+        let expiry = entry.type == .hashWithExpiry ? entries.fieldExpiry : entries.memberExpiry
+        guard expiry == .byUs else { return }
+        try elementExpiries.timers?.take(entry, flow: flow, aliveAt: entries.elementsAliveAt)
+    }
+
+    /// A value in parts begins: what was known of its key's elements is outdated.
+    mutating func noteBegun(_ entry: SnapshotEntry) {
+        elementExpiries.remove(database: entry.database, key: entry.key)
+        guard entry.type.hasElementExpiries else { return }
+        elementExpiries.insert(database: entry.database, key: entry.key)
+    }
+
+    /// A part of it was written: `units` elements.
+    mutating func noteWritten(
+        _ entry: SnapshotEntry, units: Int, flow: Int, _ entries: borrowing EntryWriter,
+        aliveAt: Int64
+    ) throws(DecodeError) {
+        let expiry = entry.type == .hashWithExpiry ? entries.fieldExpiry : entries.memberExpiry
+        guard expiry == .byUs else { return }
+        try elementExpiries.timers?.take(entry, units: units, flow: flow, aliveAt: aliveAt)
+    }
+
+    /// A whole value was left out. What is known of its elements is known all the same.
+    mutating func noteLeftOut(_ entry: SnapshotEntry) {
+        guard entry.type.hasElementExpiries else { return }
+        elementExpiries.insert(database: entry.database, key: entry.key)
+    }
+
+    /// Whether the record's key has the expiry of its fields on the target, which the record takes
+    /// away there: SET with KEEPTTL, PERSIST, PEXPIREAT.
+    func hasFieldsExpiry(
+        _ record: JournalRecord, _ match: JournalRules.Match, _ fields: ElementExpiry
+    ) -> Bool {
+        guard fields == .asKeyExpiry, elementExpiries.isInUse else { return false }
+        switch match.rule {
+        case .set, .persist, .expireAt:
+            guard let key = argument(record, 1) else { return false }
+            return elementExpiries.contains(database: record.database, key: key)
+        default: return false
         }
     }
 

@@ -53,6 +53,9 @@ extension JournalWriter {
             positions = KeyPositions(first: 1, firstUse: .replaced, rest: 2..<3, restUse: .read)
         case .pass where isNamed("MSET", record):
             positions = KeyPositions(rest: 1..<max(1, count), step: 2, restUse: .replaced)
+        case .json where isNamed("JSON.MSET", record):
+            // k path value ...
+            positions = KeyPositions(rest: 1..<max(1, count), step: 3)
         case .multiPop:
             // A record that was cut has nothing but keys.
             positions = KeyPositions(rest: multiPopKeys(record) ?? 1..<max(1, count))

@@ -107,7 +107,7 @@ extension JournalWriter {
         switch match.rule {
         case .delete:
             return try mapped(record, match, positions, rules)
-        case .pass where isNamed("MSET", record):
+        case .pass where isNamed("MSET", record), .json where isNamed("JSON.MSET", record):
             return try mapped(record, match, positions, rules)
         case .rename where tally.keepsFirst:
             return try inItsPlace("DEL", record, element: nil, rules)
@@ -243,9 +243,10 @@ extension JournalWriter {
                 }
             } else if !mayDrop || rules.keeps(database: record.database, key: argument) {
                 try rules.add(key: argument)
-            } else if positions.step > 1 {
-                _ = arguments.next()
-                position += 1
+            } else {
+                // What belongs to the key goes with it.
+                for _ in 1..<positions.step { _ = arguments.next() }
+                position += positions.step - 1
             }
             position += 1
         }

@@ -214,14 +214,14 @@ extension JournalWriter {
         switch outcome {
         case .sent: break
         case .blocked: return .blocked
-        case .impossible: return .unsupported("the target has no such type")
+        case .leftOut:
+            noteLeftOut(entry)
+            let type = RecordType(entry.type.family)
+            let reason = entries.policy.reason(for: type)
+            return entries.policy.fails(type) ? .refused(reason) : .unsupported(reason)
         }
         if isSticky { stickyFlagsDropped += 1 }
-        if content.type == .hashWithExpiry || content.type == .setWithExpiry {
-            elementExpiries.insert(database: record.database, key: key)
-        } else {
-            elementExpiries.remove(database: record.database, key: key)
-        }
+        try noteWritten(entry, flow: context.flow, entries)
         if isPast {
             return .sentRepair("its expiry has passed, so the source may not have stored it")
         }

@@ -14,6 +14,8 @@ enum RecordOutcome: Equatable {
     case skipped
     /// Not carried over and named, with the reason: mostly the target has no such type.
     case unsupported(StaticString)
+    /// The same where policy calls it a failure.
+    case refused(StaticString)
     /// A PFMERGE copy that belongs to another flow.
     case ghost
     /// All flows must reach it first.
@@ -26,7 +28,7 @@ enum RecordOutcome: Equatable {
     static func == (left: RecordOutcome, right: RecordOutcome) -> Bool {
         switch (left, right) {
         case (.sent, .sent), (.blocked, .blocked), (.filtered, .filtered), (.skipped, .skipped),
-            (.unsupported, .unsupported), (.ghost, .ghost), (.flush, .flush),
+            (.unsupported, .unsupported), (.refused, .refused), (.ghost, .ghost), (.flush, .flush),
             (.repair, .repair), (.sentRepair, .sentRepair):
             true
         default: false
@@ -65,6 +67,8 @@ struct JournalWriter: ~Copyable {
     /// After an outcome `repair` or `sentRepair`: the source's names of the keys it is about. Empty if
     /// the record has none.
     private(set) var repairKeys: [RepairKey] = []
+    /// JSON.SET of a whole value ends its expiry, as it does since v1.33.
+    var jsonSetEndsExpiry = true
     /// The target's names of hashes and sets with elements that may expire unseen.
     var elementExpiries = ElementExpiries()
     /// Element expiries that the target cannot hold.
@@ -79,12 +83,9 @@ struct JournalWriter: ~Copyable {
     static let elementsExpireUnseen: StaticString =
         "elements of the key may have expired on the source, which nobody records"
 
-    init() { repairKeys.reserveCapacity(16) }
+    static let searchReason: StaticString = "search indexes are not created on the target"
 
-    /// The key's value in the snapshot, or as it was read again, has element expiries.
-    mutating func noteElementExpiries(database: Int, key: ByteView) {
-        elementExpiries.insert(database: database, key: key)
-    }
+    init() { repairKeys.reserveCapacity(16) }
 
     func match(_ record: JournalRecord) -> JournalRules.Match {
         var arguments = record.arguments
@@ -145,7 +146,11 @@ struct JournalWriter: ~Copyable {
         _ placement: ShardPlacement, _ entries: inout EntryWriter, _ held: inout HeldExpiries,
         _ target: TargetConnection
     ) throws(DecodeError) -> RecordOutcome {
-        let outcome = try carryOut(record, match, context, placement, &entries, &held, target)
+        let hasKeyExpiry = hasFieldsExpiry(record, match, entries.fieldExpiry)
+        var outcome = try carryOut(record, match, context, placement, &entries, &held, target)
+        if hasKeyExpiry, outcome == .sent {
+            outcome = .sentRepair("the key's expiry on the target is that of its fields")
+        }
         switch outcome {
         case .repair, .sentRepair:
             if repairKeys.isEmpty, let key = key(of: record, match) {
@@ -183,10 +188,15 @@ struct JournalWriter: ~Copyable {
             return try deleteConditionally(record, context, &held, target)
         case .restore:
             return try restore(record, context, &entries, &held, target)
-        case .readsElement, .setMove, .addWithExpiry, .hashSetWithExpiry, .hashExpiry,
-            .elementExpiry, .hashGetWithExpiry:
+        case .setFields, .removeElements, .addMembers, .readsElement, .setMove, .addWithExpiry,
+            .hashSetWithExpiry, .hashExpiry, .elementExpiry, .hashGetWithExpiry:
             return try element(
-                record, match.rule, context, entries.version.knowsFieldExpiry, target)
+                record, match.rule, context, entries.fieldExpiry, entries.memberExpiry, target)
+        case .json:
+            return try json(record, context, entries.policy.json, &held, target)
+        case .probabilistic:
+            let reason = TypePolicy.probabilisticReason
+            return entries.policy.fails(match.type) ? .refused(reason) : .unsupported(reason)
         case .streamAdd, .streamTrim, .streamClaim, .streamGroup, .streamSetID:
             return try stream(
                 record, match.rule, context, entries.version.knowsEntriesRead, target)
@@ -219,9 +229,7 @@ struct JournalWriter: ~Copyable {
         case .search:
             // It stands in every flow (protocol.md 5.7).
             return context.flow == 0
-                ? .unsupported("search indexes are not created on the target") : .skipped
-        case .unsupported:
-            return .unsupported("the target has no such type")
+                ? .unsupported(JournalWriter.searchReason) : .skipped
         case .administrative:
             return .unsupported("a target is never told such a command")
         case .flushSlots:
@@ -248,7 +256,10 @@ struct JournalWriter: ~Copyable {
         }
         if !isWhole { record.database = rules.target(ofDatabase: record.database) }
         let outcome = try pass(record, context, target, kind: .flush)
-        if outcome == .sent, isWhole { elementExpiries.removeAll() }
+        if outcome == .sent {
+            let isAll = match(record).rule == .flushAll
+            elementExpiries.removeAll(database: isAll ? nil : record.database)
+        }
         return outcome
     }
 

@@ -37,6 +37,13 @@ extension Replicator {
                 "the target \(settings.target) is a cluster node; this version writes to a single "
                     + "server only")
         }
+        if settings.types.json == .module {
+            do throws(RunError) {
+                _ = try target.ask(TargetGreeting.jsonQuestion)
+            } catch {
+                throw RunError(error.kind, "\(error.message); \(TargetGreeting.jsonAdvice)")
+            }
+        }
         lines += keyspace(text, "target")
         return lines
     }

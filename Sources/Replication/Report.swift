@@ -188,6 +188,12 @@ public struct Progress: Sendable {
     /// Keys for which that is under way.
     public var repairsOpen = 0
     public var memberExpiriesDropped = 0
+    /// Fields and members that df2redis removed when they were due, and those that it still has to
+    /// remove; they stand in `elements.log` of the state directory.
+    public var elementsRemoved = 0
+    public var elementsOpen = 0
+    /// JSON values that were written as strings.
+    public var jsonTextsWritten = 0
     public var stickyFlagsDropped = 0
     public var memcachedFlagsDropped = 0
     public var scriptsLoaded = 0

@@ -1,4 +1,5 @@
 internal import Glibc
+public import RedisTarget
 
 /// Where a server listens and how to log in.
 public struct Endpoint: Sendable, Equatable, CustomStringConvertible {
@@ -90,6 +91,8 @@ public struct ReplicationSettings: Sendable {
     public var acceptsSourceRisk: Bool
     /// Bytes of `failed.ndjson` that one run writes at most.
     public var deadLetterBytesLimit: Int
+    /// What becomes of values that a Redis without modules cannot hold.
+    public var types = TypePolicy()
     /// Where an earlier run ended: ask for the journal from there instead of a full sync.
     public var position: SourcePosition?
 

@@ -58,16 +58,19 @@ public struct DecoderLimits: Sendable {
     public var bigValueBytes: Int
     /// A value in parts above this many encoded bytes is refused by name.
     public var valueBytes: Int
+    /// JSON values never come in parts.
+    public var keepsJSONWhole: Bool
 
     public init(
         windowBytes: Int = 256 << 10, assemblyBytes: Int = 512 << 20, bigValueBytes: Int = .max,
-        valueBytes: Int = .max
+        valueBytes: Int = .max, keepsJSONWhole: Bool = false
     ) {
         precondition(windowBytes >= 4096)
         self.windowBytes = windowBytes
         self.assemblyBytes = assemblyBytes
         self.bigValueBytes = max(bigValueBytes, windowBytes)
         self.valueBytes = valueBytes
+        self.keepsJSONWhole = keepsJSONWhole
     }
 
     /// Assembly buffers of one decoder together above which a value comes in parts though it is not

@@ -5,7 +5,9 @@ import Bytes
 extension SnapshotDecoder {
     /// A string says at its start how large it is, decoded.
     func isBigString(_ type: ValueType, _ value: ByteView) throws(DecodeError) -> Bool {
-        guard type == .string || reportedType(type) == .json else { return false }
+        guard type == .string || reportedType(type) == .json && !limits.keepsJSONWhole else {
+            return false
+        }
         var cursor = Cursor(value)
         switch try cursor.stringHead() {
         case .plain(let size), .lzf(_, let size): return size > limits.bigValueBytes

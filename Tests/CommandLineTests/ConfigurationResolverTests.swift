@@ -1,3 +1,4 @@
+import RedisTarget
 import Replication
 import Testing
 
@@ -47,6 +48,39 @@ struct ConfigurationResolverTests {
             mode: .migrate, source: Endpoint(host: "s", port: 6379),
             target: Endpoint(host: "t", port: 6379))
         #expect("\(settings)" == "\(plain)")
+    }
+
+    @Test func typePolicies() throws {
+        let resolver = resolve(
+            file: """
+                types: {json: module, hashFieldExpiry: expire-by-us, setMemberExpiry: skip}
+                stateDir: /state
+                """, environment: ["DF2REDIS_TYPES_PROBABILISTIC": "fail"], flags: servers)
+        let (found, problems) = resolver.settings(mode: .migrate)
+        #expect(problems == [])
+        var types = TypePolicy()
+        types.json = .module
+        types.hashFieldExpiry = .byUs
+        types.setMemberExpiry = .skip
+        types.probabilistic = .fail
+        let settings = try #require(found)
+        #expect(settings.types == types)
+        let rows = resolver.configuration.effectiveRows(settings: settings)
+        #expect(rows.first { $0.key == "types.hashFieldExpiry" }?.value == "expire-by-us")
+        let wrong = resolve(file: "types: {json: native}").problems.map(\.description)
+        #expect(
+            wrong == [
+                "/etc/f.yaml:1:15: types.json: must be one of string, module, skip, fail, not native"
+            ])
+    }
+
+    /// What is to be removed must survive the process.
+    @Test(arguments: ["hashFieldExpiry", "setMemberExpiry"])
+    func expiringByUsNeedsAPlace(_ key: String) {
+        let file = "types: {\(key): expire-by-us}"
+        let (settings, problems) = resolve(file: file, flags: servers).settings(mode: .migrate)
+        #expect(settings == nil && problems.map(\.key) == ["types.\(key)"])
+        #expect(problems[0].description.contains("--state-dir"))
     }
 
     /// Within one layer a key of its own wins over what the address carries, in any order.

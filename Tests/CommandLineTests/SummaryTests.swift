@@ -80,9 +80,17 @@ struct SummaryTests {
         var progress = SampleReports.finished()
         progress.ghostKeys = 3
         progress.memberExpiriesDropped = 4
+        progress.elementsRemoved = 5
+        progress.elementsOpen = 6
+        progress.jsonTextsWritten = 7
+        progress.memcachedFlagsDropped = 8
         let text = Summary.text(SampleReports.outcome(progress))
         #expect(text.contains("3  ghost keys dropped"))
         #expect(text.contains("4  expiries of single fields or members dropped"))
+        #expect(text.contains("5  fields or members removed when they expired"))
+        #expect(text.contains("6  fields or members still to be removed when they expire"))
+        #expect(text.contains("7  JSON values written as strings"))
+        #expect(text.contains("8  memcached flags dropped"))
         #expect(!text.contains("sticky"))
     }
 

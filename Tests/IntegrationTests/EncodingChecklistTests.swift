@@ -270,6 +270,7 @@ import Testing
         case .hash: "hash"
         case .zset: "zset"
         case .stream: "stream"
+        case .json: "json"
         case .foreign: "foreign"
         }
     }

@@ -21,15 +21,16 @@ struct KnownLosses {
             // SORT su … STORE so2 over two shards. LMPOP … COUNT 1 took what a longer one takes
             // first, and l2 and so were made of that list. CL.THROTTLE has expired. A RESTORE has a
             // relative expiry, an HSETEX sets absent fields of a hash whose fields may expire
-            // unseen, and a ZREMRANGEBYLEX found unequal scores.
+            // unseen, and a ZREMRANGEBYLEX found unequal scores. JSON values are read when they
+            // have changed.
             self.init(
-                lost: keys("so2"),
+                lost: keys("so2", "j", "j1", "j2"),
                 suspects: keys("su", "l", "l2", "so", "th", "restored", "h", "z"))
         case "v1.30-catalogue":
             // The sources and destinations of these lie on two shards: they were cut.
             // XREADGROUP of this release is not journaled: streams with groups are named.
             self.init(
-                lost: keys("zu", "zi", "zd", "zr"),
+                lost: keys("zu", "zi", "zd", "zr", "j", "j1", "j2"),
                 suspects: keys("z", "z2", "th", "x", "x2", "restored"))
         case "v1.20-types", "v1.30-types":
             // XREADGROUP of these releases is not journaled, and the former sends wrong positions of

@@ -271,6 +271,11 @@ struct Report: Decodable {
     var keysRepaired: Int
     var keysToRepair: Int
     var memberExpiriesDropped: Int
+    var elementsRemoved: Int
+    var elementsOpen: Int
+    var jsonTextsWritten: Int
+    var stickyFlagsDropped: Int
+    var memcachedFlagsDropped: Int
     var findings: [Finding]
     var sourceRisks: [Risk]
 

@@ -77,11 +77,24 @@ import Testing
 
     /// What Redis cannot hold must not be there in another guise.
     @Test func foreignKeysMustBeAbsent() {
-        let json = StateEntry(type: "json", expiryMilliseconds: 0, value: .foreign)
-        let expected = [StateKey(0, "j"): json]
+        let bloom = StateEntry(type: "MBbloom--", expiryMilliseconds: 0, value: .foreign)
+        let expected = [StateKey(0, "j"): bloom]
         let actual = [StateKey(0, "j"): entry(.string([1]))]
         #expect(!StateComparison(expected: expected, actual: actual).isEqual)
         #expect(StateComparison(expected: expected, actual: [:]).isEqual)
+    }
+
+    /// JSON is there as a string with a text of the same value.
+    @Test func jsonMustBeThereAsText() {
+        let json = StateEntry(
+            type: "json", expiryMilliseconds: 0, value: .json(Array(#"{"a":1,"b":[true]}"#.utf8)))
+        for (text, isEqual) in [
+            (#"{"b":[true],"a":1}"#, true), (#"{"b":[true],"a":2}"#, false), ("{", false),
+        ] {
+            let actual = [StateKey(0, "j"): entry(.string(Array(text.utf8)))]
+            let comparison = StateComparison(expected: [StateKey(0, "j"): json], actual: actual)
+            #expect(comparison.isEqual == isEqual, "\(text)")
+        }
     }
 
     /// The recorded zset with "negzero" holds plus zero: the wire has it as the integer 0.

@@ -261,15 +261,6 @@ import Wire
         #expect(try client.call("SMEMBERS", "s").elements?.compactMap(\.text) == ["b"])
     }
 
-    @Test func foreignTypesAreImpossible() throws {
-        let target = try RedisServer()
-        let run = try EntryRun(target, .automatic)
-        let types: [ValueType] = [.json, .bloom, .bloomChunked, .countMin, .topK, .cuckoo]
-        try run.write(try types.map { try StoredEntry($0, "\($0)", [1, 0x7b]) })
-        #expect(run.outcomes.count == types.count && run.outcomes.allSatisfy { $0 == .impossible })
-        #expect(run.pipeline.answers.isEmpty)
-    }
-
     /// protocol.md 11.4: type 21 on a Redis 7.0, rewritten or by commands.
     @Test(arguments: methods)
     func streamOfType21(_ method: EntryWriter.Method) throws {

@@ -82,9 +82,9 @@ final class EntryRun {
     init(
         _ server: RedisServer, _ method: EntryWriter.Method, ringBytes: Int = 1 << 14,
         version: TargetVersion = TargetVersion(major: 7, minor: 0), commandsInFlight: Int = 1 << 8,
-        unixMilliseconds: Int64 = 1_700_000_000_000
+        unixMilliseconds: Int64 = 1_700_000_000_000, types: TypePolicy = TypePolicy()
     ) throws {
-        writer = try EntryWriter(version: version, method: method)
+        writer = try EntryWriter(version: version, method: method, policy: types)
         pipeline = try Pipeline(
             port: server.port, outputBytes: ringBytes, commandsInFlight: commandsInFlight)
         self.unixMilliseconds = unixMilliseconds
@@ -92,6 +92,7 @@ final class EntryRun {
 
     var memberExpiriesDropped: Int { writer.memberExpiriesDropped }
     var pendingEntriesDropped: Int { writer.pendingEntriesDropped }
+    var jsonTextsWritten: Int { writer.jsonTextsWritten }
 
     /// Writes all entries; each of `flows` flows writes its share in order, and all are asked in every
     /// turn.

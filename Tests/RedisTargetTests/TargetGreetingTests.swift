@@ -11,9 +11,10 @@ import Wire
     /// What came of the log-in.
     private func greet(
         port: UInt16, user: String? = nil, password: String? = nil, name: String = "df2redis",
-        during step: @escaping () throws -> Bool = { true }
+        needsJSON: Bool = false, during step: @escaping () throws -> Bool = { true }
     ) throws -> (outcome: String, replies: Int) {
-        let greeter = try Greeter(port: port, user: user, password: password, name: name)
+        let greeter = try Greeter(
+            port: port, user: user, password: password, name: name, needsJSON: needsJSON)
         try greeter.run(step)
         return (greeter.outcome, greeter.replies)
     }
@@ -65,6 +66,26 @@ import Wire
     @Test func superfluousPasswordIsTold() throws {
         let server = try RedisServer()
         #expect(try greet(port: server.port, password: "any").outcome.hasPrefix("login "))
+    }
+
+    /// `types.json: module` needs the module, and what to do without is said.
+    @Test func jsonModuleIsAskedFor() throws {
+        let without = try RedisServer()
+        let refused = try greet(port: without.port, needsJSON: true).outcome
+        #expect(refused.hasPrefix("refused it has no JSON.SET"), "\(refused)")
+        #expect(refused.contains("set types.json to \"string\""))
+        let client = try without.client()
+        try client.call("ACL", "SETUSER", "blind", "on", ">secret", "~*", "&*", "+@all", "-command")
+        let blind = try greet(
+            port: without.port, user: "blind", password: "secret", needsJSON: true
+        ).outcome
+        #expect(blind.hasPrefix("refused NOPERM") && blind.contains("+command"), "\(blind)")
+    }
+
+    @Test(.enabled(if: RedisServer.jsonModule != nil, "\(RedisServer.jsonModuleHint)"))
+    func jsonModuleIsFound() throws {
+        let with = try RedisServer(arguments: ["--loadmodule", RedisServer.jsonModule ?? ""])
+        #expect(try greet(port: with.port, needsJSON: true).outcome.hasPrefix("ready"))
     }
 
     @Test func clusterNodeIsRefused() throws {
@@ -143,11 +164,14 @@ private final class Greeter: ReactorOwner {
     private var isSaid = false
     private var failure: (any Error)?
 
-    init(port: UInt16, user: String?, password: String?, name: String) throws {
+    init(
+        port: UInt16, user: String?, password: String?, name: String, needsJSON: Bool
+    ) throws {
         let pipeline = try Pipeline(port: port, inputBytes: 1 << 16)
         reactor = pipeline.reactor
         target = pipeline.target
-        greeting = TargetGreeting(user: user, password: password, name: name)
+        greeting = TargetGreeting(
+            user: user, password: password, name: name, needsJSON: needsJSON)
     }
 
     func run(_ step: @escaping () throws -> Bool) throws {

@@ -60,6 +60,7 @@ import Testing
             .sent("XGROUP CREATE k g $ MKSTREAM", "XGROUP CREATE p:k g $ MKSTREAM"),
             .filtered("XGROUP CREATE x g $ MKSTREAM"), .sent("SADDEX k 9 m", "SADD p:k m"),
             .filtered("STICK x"), .filtered("JSON.SET x $ 1"), .filtered("COPY k x"),
+            .repaired("JSON.MSET x $ 1 k $ 2", "1 k"),
             .repaired("COPY x k", "1 k"), .repaired("BITOP AND k x", "1 k"),
             .repaired("SPOP k", "1 k"), .filtered("SPOP x"),
         ])
@@ -212,7 +213,8 @@ import Testing
                 .repaired("ZRANGESTORE d s 0 -1", "0 d"),
                 Row(record: "SORT a", outcome: .skipped, command: nil, repairs: []),
                 Row(record: "GEORADIUS k 1 2 3 m", outcome: .skipped, command: nil, repairs: []),
-                Row(record: "JSON.SET k $ 1", outcome: .unsupported(""), command: nil, repairs: []),
+                .repaired("JSON.SET k $ 1", "0 k"),
+                .repaired("JSON.MSET k $ 1 l $ 2", "0 k", "0 l"),
             ], Self.withoutStrings, database: 0)
         var rules = KeyRuleSettings()
         rules.include.types = ["string"]

@@ -162,10 +162,19 @@ import Wire
         #expect(!bench.mayExpireUnseen("k"))
     }
 
-    @Test func foreignTypesAreUnsupported() throws {
-        let bench = try WriterBench()
-        let (outcome, commands) = try restore(payload(.json, [2, 0x7b, 0x7d]), on: bench)
-        #expect(outcome == .unsupported("") && commands == [])
+    /// A restored JSON value is written as a string, or as policy has it.
+    @Test func jsonFollowsPolicy() throws {
+        let json = payload(.json, [2, 0x7b, 0x7d])
+        let asString = try restore(json, on: WriterBench())
+        #expect(asString.0 == .sent && asString.1 == [["SET", "k", "{}"].map { Array($0.utf8) }])
+        var types = TypePolicy()
+        for (policy, expected) in [
+            (TypePolicy.JSON.skip, RecordOutcome.unsupported("")), (.fail, .refused("")),
+        ] {
+            types.json = policy
+            let (outcome, commands) = try restore(json, on: WriterBench(types: types))
+            #expect(outcome == expected && commands == [])
+        }
     }
 
     /// A damaged payload is named, and leaves nothing behind that the next record would meet.

@@ -29,12 +29,13 @@ import Wire
     static let commands: [JournalRule: [String]] = [
         .pass: [
             "SETNX", "APPEND", "SETRANGE", "INCRBY", "DECRBY", "MSET", "SETBIT", "BITFIELD",
-            "PFADD", "LINSERT", "LSET", "LTRIM", "LREM", "LMOVE", "RPOPLPUSH", "SADD", "SREM",
-            "ZADD", "ZINCRBY", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE",
-            "ZPOPMIN", "ZPOPMAX", "GEOADD", "HSET", "HMSET", "HDEL", "XDEL", "XACK",
+            "PFADD", "LINSERT", "LSET", "LTRIM", "LREM", "LMOVE", "RPOPLPUSH", "ZADD", "ZINCRBY",
+            "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE",
+            "ZPOPMIN", "ZPOPMAX", "GEOADD", "XDEL", "XACK",
         ],
         .increment: ["INCR", "DECR"],
         .prepend: ["PREPEND"],
+        .setFields: ["HSET", "HMSET"], .removeElements: ["HDEL", "SREM"], .addMembers: ["SADD"],
         .readsElement: ["HINCRBY", "HSETNX"],
         .setMove: ["SMOVE"],
         .push: ["LPUSH", "RPUSH", "LPUSHX", "RPUSHX"],
@@ -69,10 +70,13 @@ import Wire
         .flushSlots: ["DFLYCLUSTER"],
         .script: ["SCRIPT"],
         .skip: ["STICK", "SHRINK", "PING"],
-        .unsupported: [
+        .json: [
             "JSON.SET", "JSON.MSET", "JSON.MERGE", "JSON.DEL", "JSON.FORGET", "JSON.CLEAR",
             "JSON.TOGGLE", "JSON.NUMINCRBY", "JSON.NUMMULTBY", "JSON.STRAPPEND", "JSON.ARRAPPEND",
-            "JSON.ARRINSERT", "JSON.ARRPOP", "JSON.ARRTRIM", "BF.ADD", "BF.MADD", "BF.RESERVE",
+            "JSON.ARRINSERT", "JSON.ARRPOP", "JSON.ARRTRIM",
+        ],
+        .probabilistic: [
+            "BF.ADD", "BF.MADD", "BF.RESERVE",
             "BF.LOADCHUNK", "CF.ADD", "CF.ADDNX", "CF.INSERT", "CF.INSERTNX", "CF.DEL",
             "CF.RESERVE", "CF.COMPACT", "CMS.INITBYDIM", "CMS.INITBYPROB", "CMS.INCRBY",
             "CMS.MERGE", "TOPK.RESERVE", "TOPK.ADD", "TOPK.INCRBY",

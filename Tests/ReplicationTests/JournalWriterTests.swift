@@ -228,7 +228,7 @@ import Wire
             RecordRow("STICK k", .skipped), RecordRow("SHRINK k", .skipped),
             RecordRow("PING", .skipped), RecordRow("SCRIPT FLAGS sha no-writes", .skipped),
             RecordRow("SCRIPT", .skipped), .same("SCRIPT LOAD return"),
-            RecordRow("JSON.SET j $ {}", .unsupported("")),
+            .repaired("JSON.SET j $ {}"),
             RecordRow("BF.ADD b x", .unsupported("")),
             RecordRow("CMS.MERGE d 1 s", .unsupported("")),
             RecordRow("CMS.MERGE d", .unsupported("")),

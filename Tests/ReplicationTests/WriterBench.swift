@@ -25,8 +25,9 @@ final class WriterBench {
 
     init(
         version: TargetVersion = TargetVersion(major: 7, minor: 0),
-        method: EntryWriter.Method = .automatic, ringBytes: Int = 1 << 20,
-        commandsInFlight: Int = 1 << 10, rules: KeyRuleSettings = KeyRuleSettings()
+        method: EntryWriter.Method = .automatic, types: TypePolicy = TypePolicy(),
+        ringBytes: Int = 1 << 20, commandsInFlight: Int = 1 << 10,
+        rules: KeyRuleSettings = KeyRuleSettings()
     ) throws {
         self.rules = try KeyRules(rules)
         mailbox = try Mailbox()
@@ -40,20 +41,51 @@ final class WriterBench {
             keepsSentOutput: true)
         target = try TargetConnection(
             socket: socket, reactor: reactor, commandsInFlight: commandsInFlight)
-        entries = try EntryWriter(version: version, method: method)
+        entries = try EntryWriter(version: version, method: method, policy: types)
         held = try HeldExpiries()
     }
 
     deinit { _ = cp_close(peer) }
 
     /// Settings of the source that the writer is told.
-    func told(memcachedIncrements: Bool = false, renamesKeepExpiry: Bool = false) {
+    func told(
+        memcachedIncrements: Bool = false, renamesKeepExpiry: Bool = false,
+        jsonSetEndsExpiry: Bool = true
+    ) {
+        writer.jsonSetEndsExpiry = jsonSetEndsExpiry
         writer.memcachedIncrements = memcachedIncrements
         writer.renamesKeepExpiry = renamesKeepExpiry
     }
 
     func noteElementExpiries(_ key: String, database: Int = 0) {
-        Array(key.utf8).withByteView { writer.noteElementExpiries(database: database, key: $0) }
+        Array(key.utf8).withByteView {
+            writer.elementExpiries.insert(database: database, key: $0)
+        }
+    }
+
+    /// Elements are removed by df2redis; the file lies in `directory`.
+    func keepTimers(_ directory: String) throws {
+        writer.elementExpiries.timers = try ElementTimers(directory: directory, resumes: false)
+    }
+
+    /// What is to be removed, as "database key element".
+    func timed(until time: Int64) -> [String] {
+        var all: [String] = []
+        while let due = writer.elementExpiries.timers?.nextDue(now: time) {
+            writer.elementExpiries.timers?.isSent()
+            let names = [due.key, due.element].map { String(decoding: $0, as: UTF8.self) }
+            all.append("\(due.database) \(names[0]) \(names[1])")
+        }
+        return all.sorted()
+    }
+
+    func addTimer(_ key: String, _ element: String, isSet: Bool = false, expiry: Int64) {
+        Array(key.utf8).withByteView {
+            writer.elementExpiries.insert(database: 0, key: $0)
+            writer.elementExpiries.timers?.add(
+                database: 0, key: $0, flow: 0, isSet: isSet, element: Array(element.utf8),
+                expiry: expiry)
+        }
     }
 
     func mayExpireUnseen(_ key: String, database: Int = 0) -> Bool {

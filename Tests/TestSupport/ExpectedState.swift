@@ -45,8 +45,23 @@ enum ExpectedState {
                 try array(value).map(array)
                     .map { ScoredMember(member: try bytes($0[0]), score: try score($0[1])) })
         case "stream": .stream(try stream(value))
+        case "json": .json(try jsonText(value))
         default: .foreign
         }
+    }
+
+    /// A JSON value as text with sorted members and without spaces.
+    static func jsonText(_ value: Any) throws -> [UInt8] {
+        Array(
+            try JSONSerialization.data(
+                withJSONObject: value, options: [.sortedKeys, .fragmentsAllowed]))
+    }
+
+    /// The same of a text, nil if it is no JSON.
+    static func jsonText(of text: [UInt8]) -> [UInt8]? {
+        let value = try? JSONSerialization.jsonObject(
+            with: Data(text), options: [.fragmentsAllowed])
+        return value.flatMap { try? jsonText($0) }
     }
 
     private static func stream(_ value: Any) throws -> StreamState {

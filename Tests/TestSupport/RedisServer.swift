@@ -32,6 +32,10 @@ public final class RedisServer: @unchecked Sendable {
         throw TestSupportError("redis-server did not start:\n\(Self.log(directory))")
     }
 
+    /// A RedisJSON module that redis-server can load, if the environment names one.
+    public static let jsonModule = ProcessInfo.processInfo.environment["DF2REDIS_JSON_MODULE"]
+    public static let jsonModuleHint = "DF2REDIS_JSON_MODULE names no RedisJSON module (rejson.so)"
+
     /// Ends the server at once.
     public func stop() { process.kill() }
 

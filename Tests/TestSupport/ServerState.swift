@@ -49,7 +49,9 @@ public enum StateValue: Sendable {
     /// Members in the order the server keeps them.
     case zset([ScoredMember])
     case stream(StreamState)
-    /// A type that Redis without modules does not have.
+    /// A JSON text with sorted members and without spaces; a string with an equal text is equal.
+    case json([UInt8])
+    /// Another type that Redis without modules does not have.
     case foreign
 }
 

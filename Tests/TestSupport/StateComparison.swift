@@ -121,6 +121,9 @@ public struct StateComparison: Sendable {
         switch (expected.value, actual.value) {
         case (.string(let want), .string(let have)):
             want == have ? nil : "\(printable(have)), expected \(printable(want))"
+        case (.json(let want), .string(let have)):
+            ExpectedState.jsonText(of: have) == want
+                ? nil : "\(printable(have)), expected \(printable(want))"
         case (.list(let want), .list(let have)), (.set(let want), .set(let have)):
             Self.first(want, have, equal: ==) { printable($0) }
         case (.hash(let want), .hash(let have)):

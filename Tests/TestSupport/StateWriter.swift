@@ -31,7 +31,7 @@ public struct StateWriter {
 
     private static func commands(_ key: [UInt8], _ value: StateValue) -> [[[UInt8]]] {
         switch value {
-        case .string(let bytes): [words("SET", key) + [bytes]]
+        case .string(let bytes), .json(let bytes): [words("SET", key) + [bytes]]
         case .list(let elements): chunks(elements).map { words("RPUSH", key) + $0 }
         case .set(let members): chunks(members).map { words("SADD", key) + $0 }
         case .hash(let fields):

@@ -39,6 +39,10 @@ int cp_open_unnamed(const char *_Nonnull directory);
 // Writes or reads all of it at a position. A file that ends before is an error (-EIO).
 int cp_write_at(int fd, const void *_Nonnull from, size_t count, long long position);
 int cp_read_at(int fd, void *_Nonnull to, size_t count, long long position);
+// Gives the file `with` the name `name`, both in a directory; the file that had it is gone. On the
+// device when it returns.
+int cp_replace_file(const char *_Nonnull directory, const char *_Nonnull name,
+                    const char *_Nonnull with);
 
 int cp_close(int fd);
 

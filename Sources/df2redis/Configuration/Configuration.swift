@@ -1,4 +1,5 @@
 import Logging
+import RedisTarget
 import Replication
 
 /// Everything that the layers (defaults, file, environment, flags) decide about a run.
@@ -37,6 +38,7 @@ struct Configuration {
     var bigValueBytes: Int?
     var valueBytesLimit: Int?
     var deadLetterBytesLimit: Int?
+    var types = TypePolicy()
 
     /// Where each setting that is not a default came from, by key.
     var origins: [String: ConfigurationOrigin] = [:]
@@ -73,6 +75,17 @@ struct Configuration {
         settings.bigValueBytes = bigValueBytes ?? settings.bigValueBytes
         settings.valueBytesLimit = valueBytesLimit ?? settings.valueBytesLimit
         settings.deadLetterBytesLimit = deadLetterBytesLimit ?? settings.deadLetterBytesLimit
+        settings.types = types
+        if types.expiresByUs, stateDirectory == nil {
+            let key =
+                types.hashFieldExpiry == .byUs ? "types.hashFieldExpiry" : "types.setMemberExpiry"
+            problems.append(
+                ConfigurationProblem(
+                    origin: origins[key], key: key,
+                    reason: "expire-by-us keeps what is to be removed on disk: give --state-dir DIR"
+                ))
+            return (nil, problems)
+        }
         return (settings, [])
     }
 
@@ -148,6 +161,10 @@ struct Configuration {
                 ("cores", settings.cores.map(String.init) ?? "auto"),
                 ("writeMethod", settings.writeMethod.rawValue),
                 ("conflict.policy", settings.conflictPolicy.rawValue),
+                ("types.json", settings.types.json.rawValue),
+                ("types.hashFieldExpiry", settings.types.hashFieldExpiry.rawValue),
+                ("types.setMemberExpiry", settings.types.setMemberExpiry.rawValue),
+                ("types.probabilistic", settings.types.probabilistic.rawValue),
                 ("advanced.flowRingBytes", String(settings.flowRingBytes)),
                 ("advanced.targetRingBytes", String(settings.targetRingBytes)),
                 ("advanced.bigValueBytes", String(settings.bigValueBytes)),

@@ -1,4 +1,5 @@
 import Logging
+import RedisTarget
 import Replication
 import Wire
 
@@ -7,7 +8,7 @@ import Wire
 enum ConfigurationKeys {
     static let all: [ConfigurationKey] =
         general + server("source", \.source) + server("target", \.target) + sourceOnly
-        + targetOnly + keyRules + logging + earlierTool + advanced
+        + targetOnly + keyRules + types + logging + earlierTool + advanced
 
     /// Keys whose value is a mapping with keys of the operator's own.
     static let mappings: Set<String> = ["dbs"]
@@ -206,6 +207,23 @@ enum ConfigurationKeys {
             texts("types", \.types, among: ValueFamily.allCases.map(\.name)),
             texts("commands", \.commands),
         ]
+    }
+
+    private static let types: [ConfigurationKey] = [
+        policy("types.json", \.types.json),
+        policy("types.hashFieldExpiry", \.types.hashFieldExpiry),
+        policy("types.setMemberExpiry", \.types.setMemberExpiry),
+        policy("types.probabilistic", \.types.probabilistic),
+    ]
+
+    private static func policy<Policy: RawRepresentable<String> & CaseIterable & Sendable>(
+        _ path: String, _ place: any WritableKeyPath<Configuration, Policy> & Sendable
+    ) -> ConfigurationKey {
+        .choice(path, Policy.allCases.map(\.rawValue)) { configuration, value in
+            guard let policy = Policy(rawValue: value) else { return .refused("unknown") }
+            configuration[keyPath: place] = policy
+            return .taken
+        }
     }
 
     private static let logging: [ConfigurationKey] = [

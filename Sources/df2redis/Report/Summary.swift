@@ -93,6 +93,12 @@ struct Summary {
             (progress.ghostKeys, "ghost keys dropped (shown by the source on a wrong shard)"),
             (progress.misplacedKeys, "keys on a shard that is not theirs"),
             (progress.memberExpiriesDropped, "expiries of single fields or members dropped"),
+            (progress.elementsRemoved, "fields or members removed when they expired"),
+            (
+                progress.elementsOpen,
+                "fields or members still to be removed when they expire (elements.log)"
+            ),
+            (progress.jsonTextsWritten, "JSON values written as strings"),
             (progress.stickyFlagsDropped, "sticky flags dropped"),
             (progress.memcachedFlagsDropped, "memcached flags dropped"),
             (

@@ -1,4 +1,4 @@
-/// A JSON value, as recordings' manifests hold it. Numbers are integers.
+/// A JSON value, as recordings' manifests and the emulated master hold it. Numbers are integers.
 enum JSONValue: Equatable {
     case null
     case boolean(Bool)

@@ -12,6 +12,8 @@ struct SnapshotHeader {
     var time: Int64
     /// Lua sources; on flow 0 only.
     var scripts: [[UInt8]] = []
+    /// Definitions of search indexes; on flow 0 only, for replicas below VER6.
+    var searchIndexes: [String] = []
 
     func append(to buffer: inout RegionBuffer) throws(SystemError) {
         try buffer.append(ByteView("REDIS0009"))
@@ -22,6 +24,7 @@ struct SnapshotHeader {
         try append("used-mem", "1048576", to: &buffer)
         try append("aof-preamble", "0", to: &buffer)
         for script in scripts { try append("lua", script, to: &buffer) }
+        for index in searchIndexes { try append("search-index", index, to: &buffer) }
         guard releaseNumber >= 1032 else { return }
         if flow == 0 {
             try append("shard-count", String(flowCount), to: &buffer)

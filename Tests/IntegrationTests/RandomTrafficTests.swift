@@ -54,6 +54,7 @@ import Testing
         #expect(report.findings.filter { $0.kind != "skipped" } == [], "\(outcome.line)")
         #expect(report.exitCode == 143, "\(outcome.line)")
         #expect(outcome.evictions > 0 && outcome.hasRested, "\(outcome.line)")
+        #expect(report.jsonTextsWritten > 0 || rules != nil, "\(outcome.line)")
         return outcome
     }
 }

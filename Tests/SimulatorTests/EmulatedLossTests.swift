@@ -183,7 +183,7 @@ import Testing
         #expect(run.keyspace.ghosts[1]?[name] == nil)
     }
 
-    @Test func foreignTypesAreNamesOnly() throws {
+    @Test func foreignTypesAreNoOthers() throws {
         let run = try EmulatedRun(flows: 1)
         #expect(try run.journal("JSON.SET j $ 1") == ["0: JSON.SET j $ 1"])
         #expect(try run.reply("TYPE j") == "ReJSON-RL")

@@ -94,13 +94,13 @@ struct EntryAssembly {
 
     private mutating func wholeValue(_ reader: inout Reader) throws -> PlainValue {
         switch type {
-        case 0: return .string(try string(&reader))
+        case 0, 30: return .string(try string(&reader))
         case 11: return .set(try Self.intset(try string(&reader)))
         case 12: return try sortedSet(try Reader.ziplist(try string(&reader)), reader)
         case 13: return .hash(Self.pairs(try Reader.ziplist(try string(&reader))))
         case 16: return .hash(Self.pairs(try Reader.listpack(try string(&reader))))
         case 17: return try sortedSet(try Reader.listpack(try string(&reader)), reader)
-        case 30, 33...37:
+        case 33...37:
             try ForeignValue.pass(type, &reader)
             return .foreign
         default: throw reader.failure("type \(type)")

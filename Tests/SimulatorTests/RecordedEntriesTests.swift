@@ -59,7 +59,10 @@ struct RecordedSnapshot: Sendable, CustomTestStringConvertible {
         init(_ snapshot: RecordedSnapshot) throws {
             recording = try Recording(snapshot.name)
             state = try recording.before().filter {
-                if case .foreign = $0.value.value { false } else { true }
+                switch $0.value.value {
+                case .foreign, .json: false
+                default: true
+                }
             }
             for flow in recording.flows.indices {
                 var decoder = SnapshotDecoder()

@@ -41,6 +41,7 @@ extension CommandExecutor {
         try willChange([name])
         _ = try keyspace.require([text("DEL"), name.key], database: name.database)
         keyspace.forgetDetails(name)
+        keyspace.setForeign(name, nil)
         recordDeletion(name)
     }
 

@@ -1,26 +1,18 @@
-/// JSON and probabilistic types: a Redis cannot hold them, so only the names of their keys are
-/// kept. Their journal entries are those of a Dragonfly, their replies are not.
+/// Probabilistic types: a Redis cannot hold them, so only the names of their keys are kept. Their
+/// journal entries are those of a Dragonfly, their replies are not.
 extension CommandExecutor {
     /// Executes a command of such a type: makes its keys known, or forgets them, and records it.
     func foreign(
         _ call: inout CommandCall, _ type: Keyspace.ForeignType
     ) throws(EmulationError) -> TargetReply {
-        let command = String(decoding: call.words[0], as: UTF8.self)
-        let target = call.name
-        let isThere = keyspace.foreignKeys[target] != nil
-        if !isThere, command.hasPrefix("JSON."), !["JSON.SET", "JSON.MSET"].contains(command) {
-            return .error(text("ERR no such key"))
-        }
-        let isRemoval = ["JSON.DEL", "JSON.FORGET"].contains(command)
-        let removesAll =
-            isRemoval && (call.words.count == 2 || ["$", "."].map(text).contains(call.words[2]))
-        if command == "CMS.MERGE" {
-            keyspace.setForeign(target, type)
+        if type == .json { return try json(&call) }
+        if call.words[0] == text("CMS.MERGE") {
+            keyspace.setForeign(call.name, type)
         } else {
-            for key in call.keys { keyspace.setForeign(call.name(key), removesAll ? nil : type) }
+            for key in call.keys { keyspace.setForeign(call.name(key), type) }
         }
         recordSlices(&call)
-        return isRemoval ? .integer(1) : .ok
+        return .ok
     }
 
     /// Refuses commands of other types on foreign keys; what overwrites such a key removes it.

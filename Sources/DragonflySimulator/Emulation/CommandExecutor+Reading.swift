@@ -18,7 +18,7 @@ extension CommandExecutor {
         case .exists:
             let reply = try keyspace.call(call.words, database: call.database)
             guard case .integer(let count) = reply else { return reply }
-            let foreign = call.keys.filter { keyspace.foreignKeys[call.name($0)] != nil }
+            let foreign = call.keys.filter { keyspace.isNameOnly(call.name($0)) }
             return .integer(count + Int64(foreign.count))
         case .fieldTimeToLive: return try fieldTimeToLive(call)
         default:

@@ -25,7 +25,7 @@ struct EntryEncoder {
         try translated { () throws(SystemError) in
             var builder = try EntryBuilder(usesLZF: options.compression == .lzf)
             try appendPrefixes(of: key, to: &builder)
-            let type = typeCode(of: value, key.elementExpiries)
+            let type = key.isJSON ? 30 : typeCode(of: value, key.elementExpiries)
             try builder.append(byte: type)
             try builder.append(string: key.name.key)
             try append(value, type, key.elementExpiries, to: &builder)
@@ -40,7 +40,7 @@ struct EntryEncoder {
         return try translated { () throws(SystemError) in
             // Unless compression is off altogether, DUMP compresses string by string.
             var builder = try EntryBuilder(usesLZF: options.compression != .none)
-            let type = typeCode(of: value, key.elementExpiries)
+            let type = key.isJSON ? 30 : typeCode(of: value, key.elementExpiries)
             try builder.append(byte: type)
             try append(value, type, key.elementExpiries, to: &builder)
             try builder.append(little: UInt16(9))

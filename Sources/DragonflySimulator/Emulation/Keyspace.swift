@@ -14,7 +14,8 @@ final class Keyspace {
     /// As many as a Dragonfly has by default.
     static let databaseCount = 16
 
-    /// A key of a type that a Redis cannot hold: only its name and the type's are known.
+    /// A key of a type that a Redis cannot hold. Of JSON the server has the text as a string; of the
+    /// others only the key's name and the type's are known.
     enum ForeignType: String {
         case json = "ReJSON-RL"
         case bloom = "MBbloom--"
@@ -124,10 +125,11 @@ final class Keyspace {
         return StoredKey(
             name: name, expiryMilliseconds: details.expiryMilliseconds,
             isSticky: details.isSticky, memcachedFlags: details.memcachedFlags,
-            elementExpiries: details.elementExpiries, dump: dump)
+            elementExpiries: details.elementExpiries, isJSON: foreignKeys[name] == .json, dump: dump
+        )
     }
 
-    /// All keys of all databases, but ghosts and foreign ones.
+    /// All keys of all databases, but ghosts and those of which only the name is known.
     func allKeys() throws(EmulationError) -> [KeyName] {
         var names: Set<KeyName> = []
         for database in 0..<Self.databaseCount {
@@ -198,6 +200,11 @@ final class Keyspace {
 
     /// A flow got the copy of a key that it does not own.
     func setGhost(_ key: StoredKey, flow: Int) { ghosts[flow, default: [:]][key.name] = key }
+
+    /// Whether the server has nothing of a key that exists.
+    func isNameOnly(_ name: KeyName) -> Bool {
+        foreignKeys[name].map { $0 != .json } ?? false
+    }
 
     /// A key has got a value of a foreign type, or (nil) has it no more.
     func setForeign(_ name: KeyName, _ type: ForeignType?) { foreignKeys[name] = type }

@@ -68,7 +68,8 @@ final class SnapshotStream {
     func writeHeader(scripts: [[UInt8]]) throws(SystemError) {
         let header = SnapshotHeader(
             release: release.text, releaseNumber: release.number, flow: flow, flowCount: flowCount,
-            time: Int64(time(nil)), scripts: flow == 0 ? scripts : [])
+            time: Int64(time(nil)), scripts: flow == 0 ? scripts : [],
+            searchIndexes: flow == 0 ? options.searchIndexes : [])
         try header.append(to: &packer.pending)
         try packer.flush(isRaw: true)
     }

@@ -13,6 +13,8 @@ struct StoredKey: Sendable {
     var memcachedFlags: UInt32?
     /// Expiries of hash fields or set members, Unix seconds.
     var elementExpiries: [[UInt8]: Int64] = [:]
+    /// Its value is a JSON text.
+    var isJSON = false
     /// What DUMP of the redis-server answered: type byte, value, version, checksum.
     var dump: [UInt8]
 }

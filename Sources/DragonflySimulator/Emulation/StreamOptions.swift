@@ -18,6 +18,8 @@ public struct StreamOptions: Sendable {
     public var listCompressDepth = 0
     /// How many entries may have chunks outstanding at once, at least 1.
     public var openEntriesLimit = 8
+    /// Search indexes: a name, and the arguments of FT.CREATE after it (protocol.md 3.2).
+    public var searchIndexes: [String] = []
     /// Of the order in which chunks of different entries, entries and blobs alternate.
     public var seed: UInt64 = 1
 

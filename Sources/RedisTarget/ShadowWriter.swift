@@ -153,9 +153,11 @@ public struct ShadowWriter: ~Copyable {
         unixMilliseconds: Int64, to target: TargetConnection
     ) throws(DecodeError) -> EntryOutcome {
         let id = ShadowWriter.id(flow, number)
-        guard let isVain = shadows[id].map({
-            $0.failure != nil || $0.isLeft || $0.isLeftOut
-        }) else { return .sent }
+        guard
+            let isVain = shadows[id].map({
+                $0.failure != nil || $0.isLeft || $0.isLeftOut
+            })
+        else { return .sent }
         guard buildingFlow < 0 || buildingFlow == flow else { return .blocked }
         if isVain {
             buildingFlow = -1

@@ -28,7 +28,7 @@ extension Core {
                 if case .elements(let units) = part, entry.type.hasElementExpiries {
                     try journalWriter.noteWritten(
                         entry, units: units, flow: flow.index, entries!,
-                        aliveAt: shadows!.elementsAliveAt)
+                        aliveAt: shadows?.elementsAliveAt ?? 0)
                 }
                 return .done
             case .end(let refusedSize):

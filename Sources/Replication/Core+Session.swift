@@ -1,6 +1,7 @@
 internal import Bytes
 internal import DragonflySource
 internal import Reactor
+internal import RedisTarget
 internal import Wire
 
 /// Performs what the session's state machines ask for.

@@ -5,6 +5,12 @@ import Testing
 
 /// The `types:` policies from the configuration to the target and the report.
 @Suite(.serialized) struct TypePolicyTests {
+    private let folder: TemporaryDirectory
+
+    init() throws {
+        folder = try TemporaryDirectory()
+    }
+
     private static func configuration(
         _ folder: TemporaryDirectory, _ lines: [String]
     ) throws -> String {
@@ -23,7 +29,6 @@ import Testing
     /// where the policy says so. A key that the target keeps is not a failure, whatever its type.
     @Test(arguments: ["skip", "fail"], ["overwrite", "skip"])
     func whatIsLeftOutIsNamed(_ policy: String, _ conflict: String) throws {
-        let folder = try TemporaryDirectory()
         let path = try Self.configuration(
             folder,
             ["json", "hashFieldExpiry", "setMemberExpiry", "probabilistic"].map {
@@ -83,6 +88,121 @@ import Testing
         #expect(json.snapshot.read == json.snapshot.skipped + json.snapshot.failed)
     }
 
+    // MARK: Values in parts
+
+    private static let partElements = 600
+
+    /// A JSON text, hashes and a set with element expiries, each several times as large as what is
+    /// held.
+    private static func valuesInParts() throws -> MadeSource {
+        // Seconds since 2023-02-01; the latest field of each value lives longest.
+        func time(_ index: Int) throws -> [UInt8] {
+            try MadeBytes.string(Array(String(180_156_295 + index).utf8))
+        }
+        let none = try MadeBytes.string(Array("-1".utf8))
+        func key(_ type: UInt8, _ name: String) throws -> [UInt8] {
+            try [type] + MadeBytes.counted(Array(name.utf8))
+        }
+        func name(_ index: Int) -> [UInt8] { Array("element \(index) of a value in parts".utf8) }
+        var items: [UInt8] = [0xfe, 0]
+        let text = #"{"a":""# + String(repeating: "x", count: 20_000) + #""}"#
+        items += try key(30, "json") + MadeBytes.counted(Array(text.utf8))
+        for (hash, expires) in [
+            ("hash: all", { _ in true }), ("hash: some", { $0 % 2 == 0 }),
+            ("hash: none", { _ in false }),
+        ] as [(String, (Int) -> Bool)] {
+            items += try key(31, hash) + MadeBytes.count(partElements)
+            for index in 0..<partElements {
+                items += try MadeBytes.counted(name(index)) + MadeBytes.counted(name(index))
+                items += try expires(index) ? time(index) : none
+            }
+        }
+        items += try key(32, "set") + MadeBytes.count(partElements)
+        for index in 0..<partElements { items += try MadeBytes.counted(name(index)) + time(index) }
+        return try MadeSource(items)
+    }
+
+    private func runInParts(
+        _ policies: [String], conflict: String = "overwrite", own keys: [String] = []
+    ) throws -> RecordedRun {
+        let path = try Self.configuration(folder, policies)
+        let text = try String(contentsOfFile: path, encoding: .utf8)
+        try (text + "advanced: {bigValueBytes: 4096, flowRingBytes: 65536}\n").write(
+            toFile: path, atomically: true, encoding: .utf8)
+        return try RecordedRun(
+            "migrate", source: try Self.valuesInParts().source,
+            arguments: ["--config", path, "--conflict", conflict],
+            prepare: { _, target, _ in
+                for key in keys { try target.client().call("SET", key, "own") }
+            })
+    }
+
+    /// A key gets the latest expiry of its fields if all have one, and else none; JSON is a string.
+    @Test func partsGiveTheirKeyAnExpiry() throws {
+        let run = try runInParts(["hashFieldExpiry: key-ttl", "setMemberExpiry: drop-ttl"])
+        let outcome = try run.waitForEnd()
+        #expect(outcome.exitCode == 0, "\(outcome)")
+        let client = try run.target.client()
+        let latest = try client.call("PEXPIRETIME", "hash: all").integer ?? 0
+        // 2023-02-01 is 1,675,209,600.
+        let start: Int64 = 1_675_209_600 + 180_156_295
+        #expect(latest == (start + Int64(Self.partElements) - 1) * 1000)
+        for key in ["hash: some", "hash: none", "set", "json"] {
+            #expect(try client.call("PEXPIRETIME", key).integer == -1, "\(key)")
+        }
+        for key in ["hash: all", "hash: some", "hash: none"] {
+            #expect(try client.call("HLEN", key).integer == Int64(Self.partElements), "\(key)")
+        }
+        #expect(try client.call("SCARD", "set").integer == Int64(Self.partElements))
+        #expect(try client.call("STRLEN", "json").integer == 20_008)
+        let report = try run.report()
+        #expect(report.memberExpiriesDropped == Self.partElements * 3 / 2)
+        #expect(report.jsonTextsWritten == 1 && report.snapshot.applied == 5)
+        #expect(try run.target.callsByCommand()["rename"] == 5)
+        #expect(run.complaints == [])
+    }
+
+    /// Only values with such an expiry are left out; of what was built of them nothing stays. What
+    /// the target has of that name stays in any case, if it is to be kept.
+    @Test(arguments: ["skip", "fail"], ["overwrite", "skip"])
+    func partsAreLeftOut(_ policy: String, _ conflict: String) throws {
+        let own = ["json", "hash: all", "set"]
+        let kept = conflict == "skip" ? own : []
+        let run = try runInParts(
+            ["json", "hashFieldExpiry", "setMemberExpiry"].map { "\($0): \(policy)" },
+            conflict: conflict, own: own)
+        let outcome = try run.waitForEnd()
+        let report = try run.report()
+        let leftOut = Set(["json", "hash: all", "hash: some", "set"]).subtracting(kept)
+        let isFailure = policy == "fail"
+        #expect(outcome.exitCode == (isFailure ? 1 : 0), "\(outcome)")
+        let named = report.findings.filter { $0.kind == (isFailure ? "failed" : "skipped") }
+        #expect(Set(named.map(\.key)) == leftOut)
+        #expect(report.snapshot.failed == (isFailure ? leftOut.count : 0))
+        #expect(report.snapshot.skipped == kept.count + (isFailure ? 0 : leftOut.count))
+        #expect(report.snapshot.applied == 1 && report.keysKept == kept.count)
+        let client = try run.target.client()
+        #expect(try client.call("HLEN", "hash: none").integer == Int64(Self.partElements))
+        for key in own { #expect(try client.call("GET", key).text == "own", "\(key)") }
+        #expect(try client.call("DBSIZE").integer == 4)
+        #expect(run.complaints == [])
+    }
+
+    /// The elements of all parts are those to be removed.
+    @Test func partsAreExpiredByUs() throws {
+        let run = try runInParts([
+            "hashFieldExpiry: expire-by-us", "setMemberExpiry: expire-by-us",
+        ])
+        let outcome = try run.waitForEnd()
+        #expect(outcome.exitCode == 0, "\(outcome)")
+        let report = try run.report()
+        #expect(report.elementsOpen == Self.partElements * 5 / 2)
+        #expect(report.memberExpiriesDropped == 0 && report.snapshot.applied == 5)
+        #expect(run.complaints == [])
+    }
+
+    // MARK: Counts
+
     /// Flags that a Redis does not have are counted and shown, from the snapshot and the journal; so is
     /// what was converted.
     @Test func flagsAreCounted() throws {
@@ -137,7 +257,6 @@ import Testing
 
     /// A target without the module is refused before anything is read.
     @Test func aMissingModuleIsRefusedAtTheStart() throws {
-        let folder = try TemporaryDirectory()
         let path = try Self.configuration(folder, ["json: module"])
         let run = try RecordedRun(
             "migrate", source: Self.played("types-lz4"), arguments: ["--config", path])
@@ -160,7 +279,6 @@ import Testing
     /// have their line in failed.ndjson.
     @Test(arguments: ["skip", "fail"])
     func recordsOfProbabilisticTypesAreCounted(_ policy: String) throws {
-        let folder = try TemporaryDirectory()
         let path = try Self.configuration(folder, ["probabilistic: \(policy)"])
         let run = try RecordedRun(
             "replicate", source: .emulated(EmulationOptions(flowCount: 2)),
@@ -203,7 +321,6 @@ import Testing
     /// holds what the source holds.
     @Test(arguments: seeds)
     func expiredElementsAreRemoved(_ seed: UInt64) throws {
-        let folder = try TemporaryDirectory()
         let path = try Self.configuration(
             folder, ["hashFieldExpiry: expire-by-us", "setMemberExpiry: expire-by-us"])
         var emulation = EmulationOptions(

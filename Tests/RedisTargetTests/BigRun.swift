@@ -47,7 +47,8 @@ final class BigRun {
         version: TargetVersion = TargetVersion(major: 7, minor: 0), task: String = "test",
         directory: String = "/tmp"
     ) throws {
-        let writer = try ShadowWriter(version: version, task: task, directory: directory)
+        let writer = try ShadowWriter(
+            version: version, policy: TypePolicy(), task: task, directory: directory)
         pipeline = try Pipeline(
             port: server.port, outputBytes: ringBytes, commandsInFlight: commandsInFlight)
         self.writer = writer
@@ -159,6 +160,7 @@ final class BigRun {
                 {
                 case .blocked: return false
                 case .sent: swaps += 1
+                case .leftOut: break
                 case .failed(let command, let reason):
                     failures.append(
                         Failure(

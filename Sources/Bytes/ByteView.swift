@@ -85,6 +85,14 @@ public struct ByteView {
         return true
     }
 
+    /// Whether `other` stands anywhere in it. Compares at each place: for messages, not for data.
+    public func contains(_ other: ByteView) -> Bool {
+        guard other.count <= count else { return false }
+        for start in 0...(count - other.count)
+        where slice(start, other.count).equals(other) { return true }
+        return false
+    }
+
     /// True if the view starts with the bytes of `prefix`.
     public func starts(with prefix: ByteView) -> Bool {
         count >= prefix.count && slice(0, prefix.count).equals(prefix)

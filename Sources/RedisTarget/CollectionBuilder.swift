@@ -87,6 +87,25 @@ struct CollectionBuilder: ~Copyable {
         return false
     }
 
+    /// What the commands of an entry may take of the target's memory. Afterwards it must be opened.
+    mutating func demand(of entry: SnapshotEntry) throws(DecodeError) -> MemoryRoom.Demand {
+        if entry.type == .json {
+            return .transaction(
+                arguments: 4, bytes: try CollectionBuilder.text(entry).decodedCount)
+        }
+        try reader.open(type: entry.type, value: entry.value)
+        let perElement = entry.type.family == .hash || entry.type.family == .zset ? 2 : 1
+        var arguments = 0
+        var bytes = 0
+        while let element = try reader.next() {
+            arguments += perElement
+            // HPEXPIREAT key ms FIELDS 1 field
+            if element.expiryMilliseconds != 0 { arguments += 6 }
+            bytes += element.member.count + element.value.count
+        }
+        return .transaction(arguments: arguments, bytes: bytes)
+    }
+
     /// Goes on until all but EXEC is written (true) or the pipeline has no room (false).
     mutating func advance(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
@@ -136,12 +155,15 @@ struct CollectionBuilder: ~Copyable {
         let (elements, bytes) = try measure(family)
         guard elements > 0 else { return false }
         try reader.rewind(to: start)
+        let perElement = family == .hash || family == .zset ? 2 : 1
         guard
             try target.begin(
                 flow: place.flow, database: entry.database,
-                bytes: bytes + entry.key.count + TargetConnection.argumentBytes(8) * 2)
+                bytes: bytes + entry.key.count + TargetConnection.argumentBytes(8) * 2,
+                demand: .transaction(
+                    arguments: elements * perElement, bytes: bytes,
+                    elementsBefore: place.elementsBefore))
         else { return nil }
-        let perElement = family == .hash || family == .zset ? 2 : 1
         target.header(arguments: 2 + elements * perElement)
         target.argument(CollectionBuilder.command(family))
         target.argument(entry.key)

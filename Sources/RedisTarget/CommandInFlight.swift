@@ -43,6 +43,8 @@ public enum CommandKind: UInt8, Sendable, BitwiseCopyable {
     /// The last (or only) command of a value that was read again; no record. `nextLSN` is its
     /// place in the repair list.
     case repair
+    /// The question for the target's memory.
+    case memory
 }
 
 extension CommandKind {

@@ -286,8 +286,8 @@ public struct EntryWriter: ~Copyable {
     private mutating func build(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
     ) throws(DecodeError) -> EntryOutcome {
-        guard target.claim(flow: place.flow) else { return .blocked }
         let isStream = entry.type.family == .stream
+        guard try claim(entry, place, target) else { return .blocked }
         var built = entry
         if place.isGuarded { built.key = ByteView(EntryWriter.buildingKey) }
         if buildingFlow < 0 {
@@ -323,6 +323,20 @@ public struct EntryWriter: ~Copyable {
         return .sent
     }
 
+    private mutating func claim(
+        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        guard buildingFlow < 0, target.pace.memory.isLimited else {
+            return target.claim(flow: place.flow)
+        }
+        guard target.isFree(for: place.flow) else { return false }
+        let demand =
+            entry.type.family == .stream
+            ? try streams.demand(of: entry)
+            : try collections.demand(of: entry)
+        return target.claim(flow: place.flow, demand)
+    }
+
     // Ends the transaction; a guarded entry goes to its place first, if nobody is there.
     private mutating func close(
         _ entry: SnapshotEntry, _ built: SnapshotEntry, _ place: EntryPlace,
@@ -355,6 +369,8 @@ struct EntryPlace {
     /// What its earlier commands are marked as, and with.
     var partKind = CommandKind.part
     var partNumber: UInt64 = 0
+    /// Elements that the key has already.
+    var elementsBefore = 0
 
     /// A key that is there stays as it is.
     var isGuarded: Bool { kind == .guardedEntry }
@@ -402,9 +418,10 @@ struct EntryPlace {
         _ name: ByteView, _ entry: SnapshotEntry, _ target: TargetConnection
     ) throws(DecodeError) -> Bool {
         let bytes = entry.key.count + TargetConnection.argumentBytes(8) * 2
-        guard try target.begin(flow: flow, database: entry.database, bytes: bytes) else {
-            return false
-        }
+        guard
+            try target.begin(
+                flow: flow, database: entry.database, bytes: bytes, demand: .nothing)
+        else { return false }
         target.header(arguments: 2)
         target.argument(name)
         target.argument(entry.key)

@@ -131,7 +131,8 @@ public struct ShadowWriter: ~Copyable {
         let key = try makeName(flow, number)
         let bytes = entry.key.count + key.count + TargetConnection.argumentBytes(8) * 4
         guard
-            try target.begin(flow: flow, database: entry.database, bytes: bytes, commands: 2)
+            try target.begin(
+                flow: flow, database: entry.database, bytes: bytes, commands: 2, demand: .nothing)
         else { return .blocked }
         if isGuarded {
             put("EXISTS", entry.key, to: target)
@@ -167,12 +168,13 @@ public struct ShadowWriter: ~Copyable {
         shadow.key = try makeName(flow, number)
         let place = EntryPlace(
             flow: flow, kind: .shadow, type: .generic, nextLSN: 0,
-            unixMilliseconds: unixMilliseconds, partKind: .shadow, partNumber: UInt64(number))
+            unixMilliseconds: unixMilliseconds, partKind: .shadow, partNumber: UInt64(number),
+            elementsBefore: shadows[id]!.size)
         let sentBefore = target.commandsSent - target.selectsSent
         let isDone: Bool
         switch part {
         case .bytes(let offset):
-            isDone = try writeBytes(shadow, place, target)
+            isDone = try writeBytes(at: offset, shadow, place, target)
             if isDone { shadows[id]!.size = offset + entry.value.count }
         case .elements(let units):
             if buildingFlow < 0 {
@@ -217,12 +219,15 @@ public struct ShadowWriter: ~Copyable {
     // APPEND key bytes. Not SETRANGE: it would fill with zeros what somebody else removed, and the
     // size could not tell.
     private func writeBytes(
-        _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
+        at offset: Int, _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
     ) throws(DecodeError) -> Bool {
         let bytes = entry.key.count + entry.value.count + TargetConnection.argumentBytes(8) * 3
-        guard try target.begin(flow: place.flow, database: entry.database, bytes: bytes) else {
-            return false
-        }
+        // Its memory is a quarter larger from time to time, and not little by little.
+        let demand = MemoryRoom.Demand.bytes(offset / 4 + bytes * 2 + 1 << 20)
+        guard
+            try target.begin(
+                flow: place.flow, database: entry.database, bytes: bytes, demand: demand)
+        else { return false }
         target.header(arguments: 3)
         target.argument("APPEND")
         target.argument(entry.key)
@@ -307,9 +312,10 @@ public struct ShadowWriter: ~Copyable {
     ) throws(DecodeError) -> Bool {
         let key = try makeName(flow, number)
         let bytes = key.count + TargetConnection.argumentBytes(8) * 2
-        guard try target.begin(flow: flow, database: entry.database, bytes: bytes) else {
-            return false
-        }
+        guard
+            try target.begin(
+                flow: flow, database: entry.database, bytes: bytes, demand: .nothing)
+        else { return false }
         target.header(arguments: 2)
         target.argument(ShadowWriter.sizeCommand(shadow.family))
         target.argument(key)
@@ -341,7 +347,7 @@ public struct ShadowWriter: ~Copyable {
             (entry.key.count + key.count) * 3 + TargetConnection.argumentBytes(20) * 12
         guard
             try target.begin(
-                flow: flow, database: entry.database, bytes: bytes, commands: 6)
+                flow: flow, database: entry.database, bytes: bytes, commands: 6, demand: .nothing)
         else { return false }
         let place = EntryPlace(
             flow: flow, kind: kind, type: RecordType(entry.type.family), nextLSN: 0,
@@ -440,7 +446,9 @@ public struct ShadowWriter: ~Copyable {
     ) throws(DecodeError) -> Bool {
         let key = try makeName(flow, number)
         let bytes = key.count + TargetConnection.argumentBytes(8) * 2
-        guard try target.begin(flow: flow, database: database, bytes: bytes) else { return false }
+        guard
+            try target.begin(flow: flow, database: database, bytes: bytes, demand: .nothing)
+        else { return false }
         put("UNLINK", key, to: target)
         target.end(kind, flow: flow, database: database, nextLSN: UInt64(number))
         return true
@@ -486,7 +494,8 @@ public struct ShadowWriter: ~Copyable {
         let script = ByteView(ShadowWriter.sweepScript)
         let bytes =
             script.count + pattern.count + cursor.count + TargetConnection.argumentBytes(8) * 5
-        guard try target.begin(flow: 0, database: database, bytes: bytes) else { return false }
+        guard try target.begin(flow: 0, database: database, bytes: bytes, demand: .nothing)
+        else { return false }
         target.header(arguments: 5)
         target.argument("EVAL")
         target.argument(script)

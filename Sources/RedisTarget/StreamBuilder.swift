@@ -56,6 +56,32 @@ struct StreamBuilder: ~Copyable {
         return true
     }
 
+    /// What the commands of an entry may take of the target's memory. Afterwards it must be opened.
+    mutating func demand(of entry: SnapshotEntry) throws(DecodeError) -> MemoryRoom.Demand {
+        try reader.open(type: entry.type, value: entry.value)
+        var arguments = 0
+        var bytes = 0
+        while try reader.nextEntry() != nil {
+            arguments += 3
+            bytes += entry.key.count
+            while let field = try reader.nextField() {
+                arguments += 2
+                bytes += field.name.count + field.value.count
+            }
+        }
+        while let group = try reader.nextGroup() {
+            arguments += 7
+            while let consumer = try reader.nextConsumer() {
+                arguments += 5
+                while try reader.nextPending() != nil {
+                    arguments += 12
+                    bytes += entry.key.count + group.name.count + consumer.name.count
+                }
+            }
+        }
+        return .transaction(arguments: arguments, bytes: bytes)
+    }
+
     /// Writes the next command and moves on; false if there is no room.
     private mutating func step(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection

@@ -34,6 +34,8 @@ public final class TargetConnection {
     public private(set) var commandsSent = 0
     /// How many of them were a SELECT that nobody asked for.
     private(set) var selectsSent = 0
+    /// When and how fast commands may be begun.
+    public var pace = Pace()
 
     private enum Oversize {
         case none
@@ -73,12 +75,18 @@ public final class TargetConnection {
     public static func argumentBytes(_ size: Int) -> Int { size + 24 }
 
     /// Claims the pipeline for one flow, so that no other flow's commands come between those of a
-    /// record that needs several turns. False while another flow has it.
-    public func claim(flow: Int) -> Bool {
-        guard exclusiveFlow < 0 || exclusiveFlow == flow else { return false }
+    /// record that needs several turns. False while another flow has it, or while the target may not
+    /// take all of them: they cannot be held half way.
+    public func claim(flow: Int, _ demand: MemoryRoom.Demand = .nothing) -> Bool {
+        if exclusiveFlow == flow { return true }
+        guard exclusiveFlow < 0, admits(0, demand) else { return false }
+        pace.began(0, demand)
         exclusiveFlow = flow
         return true
     }
+
+    /// Whether `flow` would have to claim the pipeline.
+    func isFree(for flow: Int) -> Bool { exclusiveFlow < 0 || exclusiveFlow == flow }
 
     public func releaseClaim(flow: Int) {
         if exclusiveFlow == flow { exclusiveFlow = -1 }
@@ -87,9 +95,12 @@ public final class TargetConnection {
     /// Opens a command of `flow` in `database` that takes at most `bytes` bytes (see
     /// `argumentBytes`). False if there is no room now; ask again after replies came in.
     /// Throws `outOfMemory`.
-    /// - Parameter commands: how many are written into this room, each ended on its own.
+    /// - Parameters:
+    ///   - commands: how many are written into this room, each ended on its own.
+    ///   - demand: what they may add to the target's memory.
     public func begin(
-        flow: Int, database: Int, bytes: Int, commands: Int = 1
+        flow: Int, database: Int, bytes: Int, commands: Int = 1,
+        demand: MemoryRoom.Demand = .bySize
     ) throws(DecodeError) -> Bool {
         // Room for one more: a SELECT may come before it.
         guard exclusiveFlow < 0 || exclusiveFlow == flow, oversizeState == .none,
@@ -98,7 +109,7 @@ public final class TargetConnection {
         let bound = bytes + TargetConnection.overheadBytes
         let isOversize = bound > socket.output.capacity / 2
         let needed = isOversize ? TargetConnection.overheadBytes : bound
-        guard socket.output.free >= needed else { return false }
+        guard socket.output.free >= needed, admits(bytes, demand) else { return false }
         if database != selectedDatabase {
             commandStart = socket.output.tail
             header(arguments: 2)
@@ -123,6 +134,28 @@ public final class TargetConnection {
             oversizeState = .open
         }
         commandStart = socket.output.tail
+        if exclusiveFlow < 0 { pace.began(bytes, demand) }
+        return true
+    }
+
+    private func admits(_ bytes: Int, _ demand: MemoryRoom.Demand) -> Bool {
+        pace.admits(
+            bytes, demand, isInside: exclusiveFlow >= 0, commandsInFlight: inFlight.count,
+            now: reactor.now)
+    }
+
+    /// Asks the target for its memory, ahead of everything that is held up. False if there is no
+    /// room, or a transaction is open that would take the question for its own.
+    public func askForMemory() -> Bool {
+        guard exclusiveFlow < 0, oversizeState == .none, inFlight.free > 1,
+            socket.output.free >= TargetConnection.overheadBytes
+        else { return false }
+        commandStart = socket.output.tail
+        header(arguments: 2)
+        argument("INFO")
+        argument("memory")
+        push(.memory, type: .generic, flow: 0, database: selectedDatabase, nextLSN: 0)
+        pace.askedForMemory()
         return true
     }
 
@@ -219,6 +252,15 @@ public final class TargetConnection {
     public func end(
         _ kind: CommandKind, type: RecordType = .generic, flow: Int, database: Int, nextLSN: UInt64
     ) {
+        let size =
+            oversizeState == .open ? oversize.count : socket.output.tail - commandStart
+        pace.sent(size, number: commandsSent, now: reactor.now)
+        push(kind, type: type, flow: flow, database: database, nextLSN: nextLSN)
+    }
+
+    private func push(
+        _ kind: CommandKind, type: RecordType, flow: Int, database: Int, nextLSN: UInt64
+    ) {
         inFlight.push(
             CommandInFlight(
                 start: commandStart, end: socket.output.tail, kind: kind, type: type,
@@ -288,6 +330,9 @@ public final class TargetConnection {
         // An answer to nothing, or to what was not sent, is none.
         guard oldestIsSent else { throw RESPError() }
         let command = inFlight.popFirst()
+        pace.answered(
+            commandsSent - inFlight.count - 1, commandsInFlight: inFlight.count,
+            now: reactor.now)
         pendingRelease = (position, command.end)
         var failed = false
         switch command.kind {
@@ -306,6 +351,8 @@ public final class TargetConnection {
             } else if database < confirmedDatabases.count {
                 confirmedDatabases[database] = true
             }
+        case .memory:
+            break
         default:
             failed = groupFailed || (reply.hasError && command.kind.failsItsRecord)
             groupFailed = false

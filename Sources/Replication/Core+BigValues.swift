@@ -125,6 +125,12 @@ extension Core {
             if entry.hasMemcachedFlags { memcachedEntries += 1 }
         case .leftOut:
             leaveOut(database: step.entry.database, key: step.entry.key, type, flow)
+        case .failed(let command, let reason) where reason.hasPrefix("OOM ") && !isGuarded:
+            // Somebody else has filled the target: that is no fault of the value, and will pass.
+            flow.progress.snapshotByType[type].repaired += 1
+            markForRepair(
+                database: step.entry.database, key: step.entry.key, flow: flow.index,
+                command: command, reason: "the target refused \(command): \(reason)")
         case .failed(let command, let reason):
             flow.progress.snapshotByType[type].failed += 1
             fail(

@@ -27,10 +27,12 @@ extension Core {
                 isLeaving ? "the run ended before" : "the source knows no LSNs")
         }
         // The LSNs of another shard would say nothing of what the value holds.
-        guard placement.verdict(key, flow: flow) != .elsewhere else {
+        guard flow >= 0, placement.verdict(key, flow: flow) != .elsewhere else {
             return nameForRepair(
                 database, key, flow, command, reason,
-                "its shard is not the one whose record named it")
+                flow < 0
+                    ? "it is not known which shard it is on; ask again when more keys have come"
+                    : "its shard is not the one whose record named it")
         }
         let isNew = repairs.mark(
             database: database, key: key, flow: flow, command: command, reason: reason)
@@ -134,7 +136,7 @@ extension Core {
     /// A record that the target refused: its keys are read again, if that can help.
     func markRefused(_ reply: TargetReply, _ flow: Flow) -> Bool {
         let error = target.errorText
-        guard !Core.isStateOfTarget(error) else { return false }
+        guard !Core.isStateOfTarget(error) || isWantOfMemory else { return false }
         let name = target.name(of: reply.command)
         guard !name.command.isEmpty, !name.key.isEmpty || !name.command.equals("EXEC") else {
             return false
@@ -188,7 +190,7 @@ extension Core {
     /// Errors that say nothing of the record: writing another value would meet them as well.
     private static func isStateOfTarget(_ error: ByteView) -> Bool {
         for prefix: ByteView in [
-            "OOM", "READONLY", "LOADING", "MISCONF", "BUSY ", "NOPERM", "NOAUTH", "NOREPLICAS",
+            "READONLY", "LOADING", "MISCONF", "BUSY ", "NOPERM", "NOAUTH", "NOREPLICAS",
             "MASTERDOWN", "CLUSTERDOWN", "MOVED", "ASK ",
         ] where error.starts(with: prefix) { return true }
         return false
@@ -419,6 +421,11 @@ extension Core {
             repairs.retry(index, now: nowMilliseconds)
             return
         }
+        // A full target says nothing of the value, and it will not stay full.
+        if isWantOfMemory {
+            repairs.retry(index, now: nowMilliseconds, counts: false)
+            return
+        }
         let text = refusal
         if repairs[index].byCommands || repairs[index].attempts >= RepairList.attemptsLimit {
             giveUpRepair(index, "the target refused its value: \(text)")
@@ -435,6 +442,11 @@ extension Core {
         // What is half written is ended first; a target that does not answer is noticed.
         if writingRepair != nil { return false }
         if repairs.openCount == 0 { return true }
+        // Held up by us or for the target's memory: that is not for a copy to give up.
+        if isHeldUp, !wasStopped {
+            finishingSince = nowMilliseconds
+            return false
+        }
         let patience = max(repairProgressAt, finishingSince) + Core.repairPatienceMilliseconds
         return nowMilliseconds >= min(patience, finishingSince + Core.repairLimitMilliseconds)
     }

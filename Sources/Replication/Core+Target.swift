@@ -92,6 +92,7 @@ extension Core {
 
     private func settle(_ reply: TargetReply) {
         targetHeardAt = reactor.now
+        if reply.reply.hasError { noteWantOfMemory() }
         switch reply.command.kind {
         case .authenticate, .setName, .information, .jsonQuestion:
             greet(reply)
@@ -120,6 +121,8 @@ extension Core {
             settleRepair(reply)
         case .element:
             settleElement(reply)
+        case .memory:
+            settleMemory(reply)
         case .auxiliaryScript:
             if !reply.reply.hasError { totals.scriptsLoaded += 1 }
         case .expiry:
@@ -138,6 +141,11 @@ extension Core {
                 let (_, key) = target.name(of: reply.command)
                 let own = sourceName(Int(reply.command.database), key)
                 leaveOut(database: own.database, key: own.key, reply.command.type, flow)
+            } else if reply.command.kind == .entry, reply.recordFailed, isWantOfMemory,
+                markRefused(reply, flow)
+            {
+                // Not a guarded one: a repair would not ask whether the target has a key of its own.
+                flow.progress.snapshotByType[reply.command.type].repaired += 1
             } else if reply.recordFailed {
                 flow.progress.snapshotByType[reply.command.type].failed += 1
                 nameFailure(reply, flow)
@@ -224,6 +232,7 @@ extension Core {
                 return
             }
             isTargetUsable = true
+            beginPacing()
             startSweep()
         case .refused(let isLogin, let message):
             fail(isLogin ? .unreachable : .refused, "the target \(settings.target): \(message)")

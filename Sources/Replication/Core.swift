@@ -11,9 +11,12 @@ final class CoreShared: Sendable {
     let mailbox: Mailbox
     let endDescriptor: Int32
     private let state: Mutex<(progress: Progress, report: RunReport?)>
+    /// What the control thread wants, taken up by the core at `Core.Word.control`.
+    let requests: Mutex<ControlRequests>
 
-    init() throws(SystemError) {
+    init(rate: RateLimits = RateLimits()) throws(SystemError) {
         mailbox = try Mailbox()
+        requests = Mutex(ControlRequests(rate: rate))
         let descriptor = cp_wakeup_create()
         guard descriptor >= 0 else { throw SystemError(result: descriptor) }
         endDescriptor = descriptor
@@ -50,6 +53,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     /// Words that the mailbox brings.
     enum Word {
         static let stop: UInt64 = 1
+        /// Look at `CoreShared.requests`.
+        static let control: UInt64 = 2
     }
 
     enum Role {
@@ -61,7 +66,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
 
     enum Timer {
         static let tick = 0
-        static let count = 1
+        static let pace = 1
+        static let count = 2
     }
 
     /// A flow is read at most this much in one turn, so that others get theirs.
@@ -98,6 +104,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     /// When the target last answered, or had nothing to answer.
     var targetHeardAt: Int64 = 0
     var bytesSentBefore = 0
+    /// What held up commands since the counters were published.
+    var hold = WriteHold.none
 
     var controlSocket: Socket?
     var control: ControlSession
@@ -204,12 +212,15 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     }
 
     func received(_ word: UInt64) {
+        if word == Word.control { return takeRequests() }
         guard word == Word.stop else { return }
         if wasStopped {
             reactor.stop()
             return
         }
         wasStopped = true
+        target.pace.isPaused = false
+        resumeBlockedFlows()
         finish()
     }
 
@@ -274,6 +285,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     // MARK: Turns
 
     func timerFired(_ timer: Int) {
+        if timer == Timer.pace { return resumeBlockedFlows() }
         reactor.setTimer(Timer.tick, after: tickNanoseconds)
         if let controlSocket, !isSourceLeft {
             perform(control.tick(now: nowMilliseconds, output: &controlSocket.output))
@@ -283,6 +295,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         pops.tick(nowMilliseconds) { markForRepair($0) }
         tickReader()
         watchTarget()
+        tickPace()
         publish()
         if reactor.now > drainDeadline {
             fail(
@@ -321,6 +334,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
                 reactor.stop()
             }
         }
+        keepPace()
     }
 
     /// A copy is complete at the beginning of a flow's journal, unless there is something to repair:
@@ -346,6 +360,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         isLeaving = true
         pops.finish { markForRepair($0) }
         endRepairs()
+        target.pace.end()
         for flow in flows {
             flow.isDone = true
             flow.dropHeld()
@@ -393,6 +408,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         totals.stickyFlagsDropped = stickyEntries + journalWriter.stickyFlagsDropped
         totals.memcachedFlagsDropped = memcachedEntries + journalWriter.memcachedFlagsDropped
         totals.bytesSent = target.bytesSent
+        publishPace()
         totals.expiriesHeld = held.count
         totals.expiriesNotHeld = held.notHeld
         totals.pendingEntriesDropped =

@@ -241,7 +241,8 @@ extension JournalWriter {
         }
         let bytes = key.count + TargetConnection.argumentBytes(20) * 3
         guard
-            try target.begin(flow: context.flow, database: record.database, bytes: bytes)
+            try target.begin(
+                flow: context.flow, database: record.database, bytes: bytes, demand: .nothing)
         else { return .blocked }
         target.header(arguments: 3)
         target.argument("PEXPIREAT")
@@ -264,7 +265,9 @@ extension JournalWriter {
             case .deleteWithoutReply: "DEL"
             default: nil
             }
-        let outcome = try pass(record, context, target, as: name)
+        let isGrowing = rule == .setWithoutReply
+        let outcome = try pass(
+            record, context, target, as: name, demand: isGrowing ? .bySize : .nothing)
         guard outcome == .sent else { return outcome }
         if rule == .rename { return renamed(record, &held) }
         guard held.count > 0 || elementExpiries.isInUse else { return .sent }
@@ -326,7 +329,7 @@ extension JournalWriter {
         let script = ByteView(HeldExpiries.releaseScript)
         let bytes = script.count + key.count + TargetConnection.argumentBytes(20) * 6
         guard
-            try target.begin(flow: 0, database: database, bytes: bytes)
+            try target.begin(flow: 0, database: database, bytes: bytes, demand: .nothing)
         else { return false }
         target.header(arguments: 6)
         target.argument("EVAL")

@@ -167,8 +167,10 @@ struct JournalWriter: ~Copyable {
         _ target: TargetConnection
     ) throws(DecodeError) -> RecordOutcome {
         switch match.rule {
-        case .pass, .push, .pop:
-            return try pass(record, context, target)
+        case .pass, .push:
+            return try pass(record, context, target, demand: demand(of: record, match, target))
+        case .pop:
+            return try pass(record, context, target, demand: .nothing)
         case .increment:
             guard !memcachedIncrements else {
                 return .repair("it may be memcached's, which is recorded without its amount")
@@ -255,7 +257,7 @@ struct JournalWriter: ~Copyable {
             return try writeFlushes(rules.ownDatabases, record, context, target)
         }
         if !isWhole { record.database = rules.target(ofDatabase: record.database) }
-        let outcome = try pass(record, context, target, kind: .flush)
+        let outcome = try pass(record, context, target, kind: .flush, demand: .nothing)
         if outcome == .sent {
             let isAll = match(record).rule == .flushAll
             elementExpiries.removeAll(database: isAll ? nil : record.database)
@@ -273,9 +275,10 @@ struct JournalWriter: ~Copyable {
             let database = databases[databasesFlushed]
             let isLast = databasesFlushed + 1 == databases.count
             let bytes = TargetConnection.argumentBytes(8)
-            guard try target.begin(flow: context.flow, database: database, bytes: bytes) else {
-                return .blocked
-            }
+            guard
+                try target.begin(
+                    flow: context.flow, database: database, bytes: bytes, demand: .nothing)
+            else { return .blocked }
             target.header(arguments: 1)
             target.argument("FLUSHDB")
             target.end(
@@ -292,12 +295,14 @@ struct JournalWriter: ~Copyable {
 
     func pass(
         _ record: JournalRecord, _ context: RecordContext, _ target: TargetConnection,
-        as name: ByteView? = nil, kind: CommandKind = .journal
+        as name: ByteView? = nil, kind: CommandKind = .journal,
+        demand: MemoryRoom.Demand = .bySize
     ) throws(DecodeError) -> RecordOutcome {
         let bytes =
             record.payload.count + TargetConnection.argumentBytes(16) * record.argumentCount
         guard
-            try target.begin(flow: context.flow, database: record.database, bytes: bytes)
+            try target.begin(
+                flow: context.flow, database: record.database, bytes: bytes, demand: demand)
         else { return .blocked }
         target.header(arguments: record.argumentCount)
         var arguments = record.arguments
@@ -308,6 +313,20 @@ struct JournalWriter: ~Copyable {
         while let argument = arguments.next() { target.argument(argument) }
         end(kind, record, context, target)
         return .sent
+    }
+
+    // A string may become as long as the place that a few bytes go to.
+    private func demand(
+        of record: JournalRecord, _ match: JournalRules.Match, _ target: TargetConnection
+    ) -> MemoryRoom.Demand {
+        guard match.type == .string, target.pace.memory.isLimited,
+            let name = argument(record, 0), let place = argument(record, 2)?.parseInteger()
+        else { return .bySize }
+        if name.equalsIgnoringCase("SETRANGE") {
+            return .bytes(Int(clamping: place) + record.payload.count * 2 + 1024)
+        }
+        if name.equalsIgnoringCase("SETBIT") { return .bytes(Int(clamping: place) / 8 + 1024) }
+        return .bySize
     }
 
     /// Opens a script with the key that it writes, and maybe one that it reads, for a record whose

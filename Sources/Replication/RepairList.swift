@@ -273,10 +273,11 @@ struct RepairList: ~Copyable {
     }
 
     /// What was read, or written, is of no use: the key is read again, after a while that grows.
-    mutating func retry(_ index: Int, now: Int64) {
+    /// - Parameter counts: whether it brings the key nearer to being given up.
+    mutating func retry(_ index: Int, now: Int64, counts: Bool = true) {
         giveBackValue(index)
         stopHolding(index)
-        self[index].attempts += 1
+        if counts { self[index].attempts += 1 }
         let exponent = min(max(0, self[index].attempts - 4), 10)
         let delay = self[index].attempts < 4 ? 0 : Int64(1) << Int64(exponent)
         self[index].notBefore = now + min(delay, RepairList.longestDelayMilliseconds)

@@ -1,6 +1,7 @@
 internal import Bytes
 internal import CPlatform
 internal import Reactor
+internal import Synchronization
 
 /// One run: connects to both servers, does the job on its own threads, and reports.
 ///
@@ -19,7 +20,7 @@ public final class Replicator: Sendable {
         let source = try Replicator.resolve(settings.source, "source")
         let target = try Replicator.resolve(settings.target, "target")
         do throws(SystemError) {
-            shared = try CoreShared()
+            shared = try CoreShared(rate: settings.rate)
             core = try Core(settings: settings, shared: shared, source: source, target: target)
         } catch {
             throw RunError(.unreachable, "cannot begin to connect to \(settings.target): \(error)")
@@ -58,6 +59,35 @@ public final class Replicator: Sendable {
     public func requestStop() {
         // A full box already holds the request.
         _ = shared.mailbox.post(Core.Word.stop)
+    }
+
+    /// Changes the limits of a run under way.
+    public func setRate(_ rate: RateLimits) {
+        request { $0.rate = rate }
+    }
+
+    /// Stops writing to the target, or goes on. While it is paused the source is read only as far as
+    /// buffers reach: then its writers wait.
+    public func setPaused(_ isPaused: Bool) {
+        request { $0.isPaused = isPaused }
+    }
+
+    /// Has a key's value read from the source again and written. False if too many such requests wait.
+    public func requestRepair(database: Int, key: [UInt8]) -> Bool {
+        var isTaken = false
+        request { isTaken = $0.addRepair(database: database, key: key) }
+        return isTaken
+    }
+
+    /// What was asked for last; it takes effect within moments.
+    public func requestedPace() -> (rate: RateLimits, isPaused: Bool) {
+        shared.requests.withLock { ($0.rate, $0.isPaused) }
+    }
+
+    private func request(_ change: (inout ControlRequests) -> Void) {
+        shared.requests.withLock { change(&$0) }
+        // A full box already holds such a word, or the end.
+        _ = shared.mailbox.post(Core.Word.control)
     }
 
     /// Readable (poll) once the run has ended.

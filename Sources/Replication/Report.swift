@@ -63,6 +63,16 @@ public struct CountsByType: Sendable, Equatable {
 public struct FlowProgress: Sendable, Equatable {
     public enum Phase: UInt8, Sendable {
         case connecting, snapshot, tail, stable, finished
+
+        public var name: String {
+            switch self {
+            case .connecting: "connecting"
+            case .snapshot: "full sync"
+            case .tail: "tail"
+            case .stable: "stable"
+            case .finished: "finished"
+            }
+        }
     }
 
     public var phase = Phase.connecting
@@ -151,6 +161,41 @@ public struct SourceRisk: Sendable, Equatable {
     public var text: String { "\(problem). To avoid it: \(advice)" }
 }
 
+/// Why nothing, or less than possible, is written at the moment.
+public enum WriteHold: Sendable, Equatable {
+    case none
+    /// The operator paused it.
+    case pause
+    /// The target has no memory for the next command, and does not evict.
+    case memory
+    /// The limits of rate are used up.
+    case rate
+    /// The target answers later than it should.
+    case latency
+
+    public var name: String {
+        switch self {
+        case .none: "none"
+        case .pause: "paused"
+        case .memory: "target memory"
+        case .rate: "rate"
+        case .latency: "latency"
+        }
+    }
+}
+
+/// What the target said of its memory last.
+public struct TargetMemory: Sendable, Equatable {
+    /// Bytes that count against the limit.
+    public var used = 0
+    /// `maxmemory`; 0 means none.
+    public var limit = 0
+    /// It makes room by deleting keys.
+    public var evicts = false
+
+    public init() {}
+}
+
 /// Totals over all flows and what needs a name. A value; safe to read at any time.
 public struct Progress: Sendable {
     public enum Phase: UInt8, Sendable, Comparable {
@@ -209,6 +254,21 @@ public struct Progress: Sendable {
     public var bytesSent = 0
     /// The file of failed records.
     public var deadLetters = DeadLetterProgress()
+    /// Commands sent, SELECT and log-in included.
+    public var commandsSent = 0
+    public var commandsInFlight = 0
+    /// The limits in effect.
+    public var rate = RateLimits()
+    public var isPaused = false
+    public var hold = WriteHold.none
+    /// Nil until the target has said.
+    public var targetMemory: TargetMemory?
+    /// What the next command may add to it, while the target has no room.
+    public var memoryNeeded = 0
+    /// Times that the target has refused a command because it was full; the keys are written again.
+    public var memoryRefusals = 0
+    /// Which flow a key belongs to is known: keys can be given to the repair list by name.
+    public var knowsPlacement = false
     /// Answers of the source that are worth a line and change nothing.
     public var notices: [String] = []
     /// Known before the run began; the weightiest first.

@@ -35,6 +35,18 @@ public struct SourcePosition: Sendable, Equatable {
     }
 }
 
+/// How fast the target is written to. 0 is no limit.
+public struct RateLimits: Sendable, Equatable {
+    /// Commands.
+    public var operationsPerSecond = 0
+    /// Bytes of commands as they are sent.
+    public var bytesPerSecond = 0
+    /// Replies that take longer make for fewer commands in flight.
+    public var maxLatencyMilliseconds = 0
+
+    public init() {}
+}
+
 /// What a run does and how. Every size here is fixed for the run; memory follows from them.
 public struct ReplicationSettings: Sendable {
     public enum Mode: Sendable {
@@ -79,6 +91,7 @@ public struct ReplicationSettings: Sendable {
     /// Which keys are carried over, and under which names.
     public var keyRules = KeyRuleSettings()
     public var conflictPolicy: ConflictPolicy
+    public var rate = RateLimits()
     /// Receive buffer of one flow, a power of two.
     public var flowRingBytes: Int
     /// Send buffer of one target connection, a power of two.

@@ -38,6 +38,9 @@ struct ShardPlacement {
         return seen >= ShardPlacement.quorum && best * 16 >= seen * 15 && votes(of: way) == best
     }
 
+    /// Whether any way is believed.
+    var isKnown: Bool { Way.allCases.contains { isBelieved($0) } }
+
     private func votes(of way: Way) -> Int {
         switch way {
         case .wholeKey: votes.0

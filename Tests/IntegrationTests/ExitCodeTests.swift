@@ -137,19 +137,6 @@ import Testing
         #expect(report.deadLetters.lines == 0 && report.deadLetters.error != nil)
     }
 
-    /// A full target refuses everything; the run says so and does not hang.
-    @Test func fullTargetIsOne() throws {
-        let run = try RecordedRun(
-            "migrate", source: Self.recording,
-            targetArguments: ["--maxmemory", "1mb", "--maxmemory-policy", "noeviction"])
-        let outcome = try run.waitForEnd()
-        #expect(outcome.exitCode == 1, "\(outcome)")
-        let report = try run.report()
-        #expect(report.snapshot.failed > 0)
-        #expect(report.findings.contains { $0.kind == "failed" && $0.reason.contains("OOM") })
-        #expect(run.complaints == [])
-    }
-
     @Test func lostSourceIsOne() throws {
         let run = try RecordedRun("replicate", source: Self.recording)
         try run.waitUntilApplied()

@@ -27,8 +27,26 @@ import Testing
         func recordsAllocateNothing(
             _ hasRules: Bool, policy: ReplicationSettings.ConflictPolicy
         ) throws {
+            try expectNoAllocations(hasRules, policy: policy)
+        }
+
+        /// Nor does a record that is paced, by rates, latency, and the memory of a target with a limit.
+        @Test func pacedRecordsAllocateNothing() throws {
+            var rate = RateLimits()
+            rate.operationsPerSecond = 150_000
+            rate.bytesPerSecond = 30_000_000
+            rate.maxLatencyMilliseconds = 5
+            try expectNoAllocations(
+                false, policy: .overwrite, rate: rate,
+                targetArguments: ["--maxmemory", "256mb", "--maxmemory-policy", "noeviction"])
+        }
+
+        private func expectNoAllocations(
+            _ hasRules: Bool, policy: ReplicationSettings.ConflictPolicy,
+            rate: RateLimits = RateLimits(), targetArguments: [String] = []
+        ) throws {
             guard ag_is_counting() else { return }
-            let redis = try RedisServer()
+            let redis = try RedisServer(arguments: targetArguments)
             var data = SyntheticData(seed: 7)
             data.flowCount = 2
             data.strings = .init(count: 200_000, elements: 0, elementBytes: 64)
@@ -52,7 +70,8 @@ import Testing
                 settings.keyRules.targetPrefix = "copy:"
             }
             settings.conflictPolicy = policy
-            let shared = try CoreShared()
+            settings.rate = rate
+            let shared = try CoreShared(rate: rate)
             let core = try Core(
                 settings: settings, shared: shared,
                 source: try Replicator.resolve(settings.source, "source"),

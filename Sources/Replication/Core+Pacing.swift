@@ -1,0 +1,152 @@
+internal import Bytes
+internal import Reactor
+internal import RedisTarget
+internal import Synchronization
+internal import Wire
+
+/// What the control thread asks of a core.
+struct ControlRequests: Sendable {
+    /// Keys that an operator names wait here until the core's next turn.
+    static let repairsLimit = 1024
+
+    var rate: RateLimits
+    var isPaused = false
+    private(set) var repairs: [(database: Int, key: [UInt8])] = []
+
+    init(rate: RateLimits) { self.rate = rate }
+
+    /// False if too many wait.
+    mutating func addRepair(database: Int, key: [UInt8]) -> Bool {
+        guard repairs.count < ControlRequests.repairsLimit else { return false }
+        repairs.append((database, key))
+        return true
+    }
+
+    mutating func takeRepairs() -> [(database: Int, key: [UInt8])] {
+        defer { repairs.removeAll() }
+        return repairs
+    }
+}
+
+/// How fast the target is written to: the operator's limits, its memory, its latency.
+extension Core {
+    /// A refused command waits at least so long for its tokens: one wake-up for a handful of commands.
+    private static let shortestWaitNanoseconds: Int64 = 1_000_000
+
+    /// The target is known: ask for its memory before anything is written.
+    func beginPacing() {
+        target.pace.begin()
+        takeRequests()
+        askForMemory()
+    }
+
+    func takeRequests() {
+        let (rate, isPaused, keys) = shared.requests.withLock {
+            ($0.rate, $0.isPaused, $0.takeRepairs())
+        }
+        target.pace.setRates(
+            operations: rate.operationsPerSecond, bytes: rate.bytesPerSecond,
+            latencyMilliseconds: rate.maxLatencyMilliseconds)
+        target.pace.isPaused = isPaused && !wasStopped && !isLeaving
+        totals.rate = rate
+        for (database, key) in keys {
+            key.withByteView { key in
+                // Ways of placing keys that are believed alike may name two flows, or none.
+                let homes = flows.filter { placement.verdict(key, flow: $0.index) == .home }
+                markForRepair(
+                    database: database, key: key, flow: homes.count == 1 ? homes[0].index : -1,
+                    command: "repair", reason: "an operator asked for it")
+            }
+        }
+        resumeBlockedFlows()
+    }
+
+    /// Sees to it that what was held up in this turn is tried again.
+    func keepPace() {
+        guard isTargetUsable else { return }
+        switch target.pace.takeHold() {
+        case .rate:
+            let wait = target.pace.ratesOpenAt - reactor.now
+            reactor.setTimer(Timer.pace, after: max(wait, Core.shortestWaitNanoseconds))
+            hold = .rate
+        case .memory:
+            if target.pace.memory.mustAskNow { askForMemory() }
+        case .latency:
+            hold = .latency
+        case .none, .pause:
+            break  // Whoever ends a pause resumes the flows.
+        }
+    }
+
+    private func askForMemory() {
+        guard !target.pace.memory.isAsked else { return }
+        // Without room now, the replies that make some lead here again.
+        _ = target.askForMemory()
+    }
+
+    /// Called every 100 ms.
+    func tickPace() {
+        guard isTargetUsable else { return }
+        target.pace.tick(commandsInFlight: target.commandsInFlight, now: reactor.now)
+        // Also while nothing is written: others may fill it, and a limit may be set.
+        if !isSourceLeft { askForMemory() }
+        // What is left at the end takes as long as the limits want.
+        if isSourceLeft, hold == .rate {
+            drainDeadline = reactor.now + Core.drainLimitNanoseconds
+        }
+    }
+
+    func settleMemory(_ reply: TargetReply) {
+        guard !reply.reply.hasError else {
+            // Without INFO there is no pacing by memory, and a refusal is dealt with when it comes.
+            target.pace.answered(nil)
+            return
+        }
+        target.pace.answered(MemoryRoom.Sample(InfoText(reply.reply.content)))
+    }
+
+    // MARK: A full target
+
+    /// The error that was answered last says that the target is full.
+    var isWantOfMemory: Bool {
+        let error = target.errorText
+        // EXEC and EVAL put it into a sentence of their own.
+        return error.starts(with: "OOM ") || error.contains("OOM command not allowed")
+    }
+
+    /// The target refuses commands although it had room: somebody else has filled it. Nothing more is
+    /// written until there is room again.
+    func noteWantOfMemory() {
+        guard isWantOfMemory else { return }
+        totals.memoryRefusals += 1
+        target.pace.wasRefusedForMemory()
+    }
+
+    /// Nothing is written, and not because of the target's speed.
+    var isHeldUp: Bool { target.pace.isPaused || target.pace.memory.isShort }
+
+    func publishPace() {
+        let pace = target.pace
+        totals.commandsSent = target.commandsSent
+        totals.commandsInFlight = target.commandsInFlight
+        totals.isPaused = pace.isPaused
+        totals.knowsPlacement = flows.count == 1 || placement.isKnown
+        totals.memoryNeeded = pace.memory.isShort ? pace.memory.needed : 0
+        if let sample = pace.memory.sample {
+            var memory = TargetMemory()
+            memory.used = sample.used
+            memory.limit = sample.limit
+            memory.evicts = sample.evicts
+            totals.targetMemory = memory
+        }
+        if pace.isPaused {
+            totals.hold = .pause
+        } else if pace.memory.isShort, !isLeaving {
+            totals.hold = .memory
+        } else {
+            totals.hold = hold
+        }
+        // Held once since the last look is held: between two commands nothing is.
+        hold = .none
+    }
+}

@@ -48,10 +48,13 @@ let package = Package(
                 "Bytes", "Reactor", "Wire", "DragonflySource", "RedisTarget", "CPlatform",
             ],
             swiftSettings: hot),
+        .target(
+            name: "Operations", dependencies: ["Replication", "Wire", "CPlatform"],
+            swiftSettings: strict),
         .executableTarget(
             name: "df2redis",
             dependencies: [
-                "Replication", "RedisTarget", "Wire", "CPlatform", "Yams",
+                "Operations", "Replication", "RedisTarget", "Wire", "CPlatform", "Yams",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -107,8 +110,14 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(
+            name: "OperationsTests",
+            dependencies: ["Operations", "Replication", "CPlatform", "TestSupport"],
+            swiftSettings: strict),
+        .testTarget(
             name: "CommandLineTests",
-            dependencies: ["df2redis", "Replication", "RedisTarget", "Wire", "TestSupport"],
+            dependencies: [
+                "df2redis", "Operations", "Replication", "RedisTarget", "Wire", "TestSupport",
+            ],
             exclude: ["Fixtures"], swiftSettings: strict),
         .testTarget(
             name: "SimulatorTests", dependencies: ["DragonflySimulator", "Bytes", "TestSupport"],
@@ -116,7 +125,8 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "df2redis", "df2redis-simulator", "Bytes", "DragonflySimulator", "TestSupport",
+                "df2redis", "df2redis-simulator", "Bytes", "DragonflySimulator", "Operations",
+                "TestSupport",
             ],
             swiftSettings: strict),
     ]

@@ -16,10 +16,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -363,6 +365,83 @@ int cp_wait_two(int first, int second, int timeout_milliseconds) {
     int count = poll(fds, 2, timeout_milliseconds);
     if (count < 0) return errno == EINTR ? 0 : -errno;
     return (fds[0].revents ? 1 : 0) | (fds[1].revents ? 2 : 0);
+}
+
+// ---- local sockets and locks ---------------------------------------------------------------
+
+// Fills in the address, of a path that is too long for it through the open directory. Returns -errno,
+// or the directory's descriptor.
+static int local_address(const char *directory, const char *name, struct sockaddr_un *address) {
+    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return -errno;
+    memset(address, 0, sizeof *address);
+    address->sun_family = AF_UNIX;
+    int length =
+        snprintf(address->sun_path, sizeof address->sun_path, "%s/%s", directory, name);
+    if (length >= 0 && (size_t)length >= sizeof address->sun_path) {
+        length = snprintf(address->sun_path, sizeof address->sun_path, "/proc/self/fd/%d/%s", fd,
+                          name);
+    }
+    if (length < 0 || (size_t)length >= sizeof address->sun_path) {
+        close(fd);
+        return -ENAMETOOLONG;
+    }
+    return fd;
+}
+
+int cp_local_listen(const char *directory, const char *name) {
+    struct sockaddr_un address;
+    int parent = local_address(directory, name, &address);
+    if (parent < 0) return parent;
+    int result = 0;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        result = -errno;
+    } else {
+        mode_t before = umask(0177);
+        if (unlinkat(parent, name, 0) != 0 && errno != ENOENT) {
+            result = -errno;
+        } else if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
+                   listen(fd, 16) != 0) {
+            result = -errno;
+        }
+        umask(before);
+    }
+    close(parent);
+    if (result != 0 && fd >= 0) close(fd);
+    return result != 0 ? result : fd;
+}
+
+int cp_local_connect(const char *directory, const char *name, int timeout_milliseconds) {
+    struct sockaddr_un address;
+    int parent = local_address(directory, name, &address);
+    if (parent < 0) return parent;
+    int result = 0;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct timeval limit = {timeout_milliseconds / 1000, timeout_milliseconds % 1000 * 1000};
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) != 0 ||
+        CP_RETRY(connect(fd, (struct sockaddr *)&address, sizeof address)) < 0) {
+        result = -errno;
+    }
+    close(parent);
+    if (result != 0 && fd >= 0) close(fd);
+    return result != 0 ? result : fd;
+}
+
+int cp_local_accept(int fd) {
+    return (int)CP_RETRY(accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
+}
+
+int cp_lock_file(const char *path) {
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) return -errno;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        int result = -errno;
+        close(fd);
+        return result;
+    }
+    return fd;
 }
 
 int cp_wait_writable(int fd, int timeout_milliseconds) {

@@ -14,10 +14,14 @@ struct DF2Redis: ParsableCommand {
 
             Exit codes: 0 done and everything applied; 1 finished with failures, or cut off; \
             2 wrong flags or configuration; 3 a server could not be reached or refused the login; \
-            4 a server refused the job; 130 and 143 stopped by SIGINT and SIGTERM.
+            4 a server, or the run that was asked, \
+            refused; 130 and 143 stopped by SIGINT and SIGTERM.
             """,
         version: "df2redis " + programVersion,
-        subcommands: [MigrateCommand.self, ReplicateCommand.self])
+        subcommands: [
+            MigrateCommand.self, ReplicateCommand.self, StatusCommand.self, RateCommand.self,
+            PauseCommand.self, ResumeCommand.self, RepairCommand.self, StopCommand.self,
+        ])
 
     static func main() {
         do {

@@ -1,3 +1,4 @@
+import Operations
 import Replication
 
 /// The exit codes of the program.
@@ -26,15 +27,16 @@ enum ExitStatus {
         status == success || status > 128 ? failures : status
     }
 
-    /// Failures outrank the signal that ended the run: `replicate` always ends by one, and its
-    /// failures must not hide behind 130 or 143.
-    static func of(_ report: RunReport, stopSignal: Int32?) -> Int32 {
+    /// Failures outrank the signal that ended the run: `replicate` always ends by one or by a command,
+    /// and its failures must not hide behind 130 or 143.
+    /// - Parameter isComplete: the job is done as far as it has an end of its own.
+    static func of(_ report: RunReport, stopSignal: Int32?, isComplete: Bool) -> Int32 {
         if let error = report.error { return of(error) }
         let progress = report.progress
         if progress.failed > 0 || progress.keysToRepair > 0 || progress.pending != 0 {
             return failures
         }
         if let stopSignal { return 128 + stopSignal }
-        return report.stopped ? failures : success
+        return report.stopped && !isComplete ? failures : success
     }
 }

@@ -1,5 +1,6 @@
 import CPlatform
 import Logging
+import Operations
 import Replication
 
 /// How messages are written.

@@ -1,6 +1,7 @@
 import CPlatform
 import Glibc
 import Logging
+import Operations
 import Replication
 
 /// What `migrate` and `replicate` have in common: all but the mode.
@@ -75,6 +76,7 @@ struct RunCommand {
     }
 
     private func replicate(_ settings: ReplicationSettings) -> Int32 {
+        var control: ControlServer?
         if let directory = settings.stateDirectory {
             do throws(FileFailure) {
                 try Files.makeDirectory(directory)
@@ -82,7 +84,14 @@ struct RunCommand {
                 logger.error("stateDir: \(error)")
                 return ExitStatus.usage
             }
+            do throws(ControlServer.Failure) {
+                control = try ControlServer(directory: directory)
+            } catch {
+                logger.error("stateDir: \(error)")
+                return ExitStatus.usage
+            }
         }
+        defer { control?.close() }
         // Before any thread starts, so that all of them leave the signals to this one.
         let signals = cp_signal_descriptor()
         guard signals >= 0 else {
@@ -103,7 +112,7 @@ struct RunCommand {
                 nanoseconds: start)
             var session = RunSession(
                 job: try Replicator(settings: settings), signalDescriptor: signals, logger: logger,
-                display: display)
+                display: display, control: control)
             report = session.run()
             stopSignal = session.stopSignal
         } catch {

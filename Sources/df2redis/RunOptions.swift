@@ -23,7 +23,20 @@ struct RunOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Reactor threads: a number, or auto (default).", valueName: "n"))
     var cores: String?
 
-    @Option(help: ArgumentHelp("Directory for report.json.", valueName: "directory"))
+    @Option(
+        help: ArgumentHelp(
+            "At most so many commands a second to the target (default: no limit).",
+            valueName: "n"))
+    var maxOps: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "At most so many bytes a second to the target (default: no limit).", valueName: "n"))
+    var maxBytes: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Directory for report.json and the control socket.", valueName: "directory"))
     var stateDir: String?
 
     @Option(
@@ -57,6 +70,8 @@ struct RunOptions: ParsableArguments {
             ("--target", "target.addr", target),
             ("--task-name", "taskName", taskName),
             ("--cores", "cores", cores),
+            ("--max-ops", "target.rate.operationsPerSecond", maxOps),
+            ("--max-bytes", "target.rate.bytesPerSecond", maxBytes),
             ("--state-dir", "stateDir", stateDir),
             ("--write-method", "writeMethod", writeMethod),
             ("--accept-source-risk", "source.acceptRisk", acceptSourceRisk ? "true" : nil),

@@ -21,7 +21,7 @@ struct ConfigurationFileTests {
             cores: many
             conflict: {policy: merge}
             advanced:
-              qps: 100
+              qps: many
               flowRingBytes: 70000
             writeMethod: fast
             """
@@ -30,14 +30,13 @@ struct ConfigurationFileTests {
                 "f.yaml:1:1: stateDri: unknown key; did you mean stateDir?",
                 "f.yaml:3:3: source.adr: unknown key; did you mean source.addr?",
                 "f.yaml:6:9: target: must hold keys of its own: addr, username, password, tls,"
-                    + " type, cluster",
+                    + " type, cluster, rate",
                 "f.yaml:7:8: cores: must be auto or a number from 1 to 1024",
                 "f.yaml:12:14: writeMethod: must be one of auto, restore, commands, not fast",
                 "f.yaml:4:13: source.password: must be text, not a list",
                 "f.yaml:5:8: source.tls: must be true or false",
                 "f.yaml:8:20: conflict.policy: must be one of overwrite, skip, panic, not merge",
-                "f.yaml:10:8: advanced.qps: rate limits come in a later version; set it to 0, or"
-                    + " keep the earlier version for this job",
+                "f.yaml:10:8: advanced.qps: must be a whole number",
                 "f.yaml:11:18: advanced.flowRingBytes: must be a power of two, as in 1048576",
             ])
     }

@@ -137,7 +137,7 @@ struct ConfigurationResolverTests {
 
     /// A setting whose neglect could hurt keeps the run from starting.
     @Test(arguments: [
-        ("conflict.policy", "merge"), ("advanced.qps", "1"),
+        ("conflict.policy", "merge"), ("target.rate.bytesPerSecond", "-1"),
         ("source.tls", "true"), ("target.tls", "true"), ("target.type", "redis-cluster"),
         ("target.cluster.seeds", "a:1,b:2"), ("source.type", "redis"),
     ])
@@ -150,6 +150,7 @@ struct ConfigurationResolverTests {
     @Test(arguments: [
         ("conflict.policy", "overwrite"), ("conflict.policy", "skip"), ("conflict.policy", "panic"),
         ("advanced.qps", "0"), ("advanced.qps", "-1"), ("advanced.deadLetterBytesLimit", "0"),
+        ("advanced.qps", "100"), ("target.rate.operationsPerSecond", "100"),
         ("source.tls", "false"), ("target.type", "redis"), ("target.type", "redis-standalone"),
         ("source.type", "dragonfly"),
     ])

@@ -1,4 +1,5 @@
 import Glibc
+import Operations
 import Replication
 import Testing
 import Wire

@@ -23,6 +23,15 @@ struct RunSessionTests {
 
         var endDescriptor: Int32 { endPipe.reader }
 
+        let settings = ReplicationSettings(
+            mode: .replicate, source: Endpoint(host: "a", port: 1),
+            target: Endpoint(host: "b", port: 2))
+
+        func setRate(_ rate: RateLimits) {}
+        func setPaused(_ isPaused: Bool) {}
+        func requestRepair(database: Int, key: [UInt8]) -> Bool { true }
+        func requestedPace() -> (rate: RateLimits, isPaused: Bool) { (RateLimits(), false) }
+
         func start() throws(RunError) {
             if let startError { throw startError }
         }

@@ -1,5 +1,6 @@
 import DragonflySimulator
 import Foundation
+import Operations
 import TestSupport
 import Testing
 
@@ -147,6 +148,42 @@ final class RecordedRun {
             usleep(5000)
         }
         return true
+    }
+
+    var stateDirectoryPath: String { stateDirectory.path }
+
+    /// Asks the run through its control socket.
+    @discardableResult
+    func ask(_ command: String, _ members: [(String, JSONValue)] = []) throws -> JSONValue {
+        try ControlClient.ask(
+            .object([("command", .string(command))] + members), directory: stateDirectory.path
+        ).value
+    }
+
+    /// Asks for the status until it is as wanted; returns it.
+    /// - Throws: `TestSupportError` with the last one, and what the program printed, if it is not.
+    @discardableResult
+    func waitForStatus(
+        _ what: String, timeoutSeconds: Double = 30, _ isWanted: (JSONValue) -> Bool
+    ) throws -> JSONValue {
+        let deadline = Date(timeIntervalSinceNow: timeoutSeconds)
+        var last = "none"
+        while program.isRunning, Date() < deadline {
+            // Its socket may not be there yet.
+            if let status = try? ask("status") {
+                if isWanted(status) { return status }
+                last = status.compactText
+            }
+            usleep(5000)
+        }
+        program.kill()
+        throw TestSupportError("no \(what): \(last)\n\(program.standardError)")
+    }
+
+    /// Runs one of the commands that ask a run, for this one.
+    func command(_ name: String, _ arguments: String...) throws -> ChildProcess.Outcome {
+        try BuiltProgram.df2redis.run(
+            [name, "--state-dir", stateDirectory.path] + arguments)
     }
 
     /// Asks the program to end.

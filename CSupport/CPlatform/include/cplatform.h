@@ -146,6 +146,25 @@ int cp_signal_next(int fd);
 // Returns bit 0 for the first, bit 1 for the second, 0 after the timeout.
 int cp_wait_two(int first, int second, int timeout_milliseconds);
 
+// ---- local sockets and locks ---------------------------------------------------------------
+
+// Listens on a local stream socket directory/name, of whatever length, that only this user may connect
+// to (mode 0600). Replaces a file of that name. A path that does not fit an address (107 bytes) is
+// reached through the directory's descriptor in /proc. Returns the descriptor (non-blocking) or -errno.
+int cp_local_listen(const char *_Nonnull directory, const char *_Nonnull name);
+
+// Connects to it. Returns the descriptor (blocking, each read or write at most timeout_milliseconds)
+// or -errno: -ENOENT without such a file, -ECONNREFUSED if nobody listens.
+int cp_local_connect(const char *_Nonnull directory, const char *_Nonnull name,
+                     int timeout_milliseconds);
+
+// The next connection of a listening socket (non-blocking), or -errno: -EAGAIN if there is none.
+int cp_local_accept(int fd);
+
+// Opens and locks a file, which is made with mode 0600 if missing, until its descriptor is closed or
+// the process ends. Returns the descriptor, or -errno: -EWOULDBLOCK while another holds it.
+int cp_lock_file(const char *_Nonnull path);
+
 // Waits until a descriptor is writable: 1, or 0 after the timeout.
 int cp_wait_writable(int fd, int timeout_milliseconds);
 

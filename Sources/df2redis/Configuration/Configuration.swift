@@ -32,6 +32,7 @@ struct Configuration {
     var acceptsSourceRisk = false
     /// The earlier tool's way to say "migrate" in a file for `replicate`.
     var endsAfterSnapshot = false
+    var rate = RateLimits()
     /// Nil keeps the defaults of `ReplicationSettings`.
     var flowRingBytes: Int?
     var targetRingBytes: Int?
@@ -70,6 +71,7 @@ struct Configuration {
         settings.acceptsSourceRisk = acceptsSourceRisk
         settings.keyRules = keyRules
         settings.conflictPolicy = conflictPolicy
+        settings.rate = rate
         settings.flowRingBytes = flowRingBytes ?? settings.flowRingBytes
         settings.targetRingBytes = targetRingBytes ?? settings.targetRingBytes
         settings.bigValueBytes = bigValueBytes ?? settings.bigValueBytes
@@ -157,6 +159,12 @@ struct Configuration {
                 ("target.addr", settings.target.description),
                 ("target.username", settings.target.user ?? "(default user)"),
                 ("target.password", settings.target.password == nil ? "(none)" : "(set)"),
+                ("target.rate.operationsPerSecond", Self.limit(settings.rate.operationsPerSecond)),
+                ("target.rate.bytesPerSecond", Self.limit(settings.rate.bytesPerSecond)),
+                (
+                    "target.rate.maxLatencyMilliseconds",
+                    Self.limit(settings.rate.maxLatencyMilliseconds)
+                ),
                 ("stateDir", settings.stateDirectory ?? "(none: no report is written)"),
                 ("cores", settings.cores.map(String.init) ?? "auto"),
                 ("writeMethod", settings.writeMethod.rawValue),
@@ -205,5 +213,9 @@ struct Configuration {
         }
         rows.append(("flush", rules.flushInEffect.rawValue))
         return rows
+    }
+
+    private static func limit(_ number: Int) -> String {
+        number == 0 ? "0 (no limit)" : String(number)
     }
 }

@@ -1,4 +1,5 @@
 import Logging
+import Operations
 import RedisTarget
 import Replication
 import Wire
@@ -138,6 +139,22 @@ enum ConfigurationKeys {
         .list("target.cluster.seeds") { _, seeds in
             seeds.isEmpty ? .taken : .refused(clusterRefusal)
         },
+        .integer("target.rate.operationsPerSecond", 0...ControlRequest.rateLimit) {
+            configuration, value in
+            configuration.rate.operationsPerSecond = value
+            return .taken
+        },
+        .integer("target.rate.bytesPerSecond", 0...ControlRequest.rateLimit) {
+            configuration, value in
+            configuration.rate.bytesPerSecond = value
+            return .taken
+        },
+        .integer(
+            "target.rate.maxLatencyMilliseconds", 0...ControlRequest.latencyLimitMilliseconds
+        ) { configuration, value in
+            configuration.rate.maxLatencyMilliseconds = value
+            return .taken
+        },
     ]
 
     private static let databases = 0..<KeyRuleSettings.databasesLimit
@@ -275,12 +292,12 @@ enum ConfigurationKeys {
     private static let noOtherProgram = "df2redis writes to the target itself"
 
     private static let advanced: [ConfigurationKey] = [
-        .integer("advanced.qps", Int.min...Int.max) { _, value in
-            value > 0
-                ? .refused(
-                    "rate limits come in a later version; set it to 0, or keep the earlier"
-                        + " version for this job")
-                : .taken
+        // The earlier tool's name for target.rate.operationsPerSecond, which wins.
+        .integer("advanced.qps", Int.min...ControlRequest.rateLimit) { configuration, value in
+            if configuration.origins["target.rate.operationsPerSecond"] == nil, value > 0 {
+                configuration.rate.operationsPerSecond = value
+            }
+            return .taken
         },
         .notNeeded(
             "advanced.batchSize", .number,

@@ -1,5 +1,5 @@
+import Operations
 import Replication
-import Wire
 
 extension RunOutcome {
     /// The whole report, as `report.json` holds it.
@@ -22,10 +22,10 @@ extension RunOutcome {
             ("fullSyncComplete", .boolean(isFullSyncComplete)),
             ("laterWritesIncluded", .boolean(settings.mode == .replicate)),
             ("lsn", .array(positions)),
-            ("snapshot", Self.json(progress.snapshot)),
-            ("journal", Self.json(progress.journal)),
-            ("types", .array(Self.types(progress.snapshotByType, progress.journalByType))),
-            ("flows", .array(progress.flows.enumerated().map(Self.json))),
+            ("snapshot", JSONValue(progress.snapshot)),
+            ("journal", JSONValue(progress.journal)),
+            ("types", .array(JSONValue.types(of: progress))),
+            ("flows", .array(JSONValue.flows(of: progress))),
             ("sourceKeys", .integer(progress.sourceKeys)),
             ("bytesRead", .integer(progress.bytesRead)),
             ("bytesSent", .integer(progress.bytesSent)),
@@ -46,7 +46,7 @@ extension RunOutcome {
             ("scriptsLoaded", .integer(progress.scriptsLoaded)),
             ("sourceRisks", .array(progress.sourceRisks.map(Self.json))),
             ("deadLetters", deadLetters),
-            ("findings", .array(progress.findings.map(Self.json))),
+            ("findings", .array(progress.findings.map { JSONValue($0) })),
         ])
     }
 
@@ -78,59 +78,12 @@ extension RunOutcome {
         return .object([("kind", .string(kind)), ("message", .string(error.message))])
     }
 
-    private static func json(_ counts: RecordCounts) -> JSONValue {
-        .object([
-            ("read", .integer(counts.read)),
-            ("applied", .integer(counts.applied)),
-            ("filtered", .integer(counts.filtered)),
-            ("skipped", .integer(counts.skipped)),
-            ("repaired", .integer(counts.repaired)),
-            ("failed", .integer(counts.failed)),
-            ("pending", .integer(counts.pending)),
-        ])
-    }
-
-    // Types of which nothing was read are left out.
-    private static func types(_ snapshot: CountsByType, _ journal: CountsByType) -> [JSONValue] {
-        let present = RecordType.allCases.filter {
-            snapshot[$0] != RecordCounts() || journal[$0] != RecordCounts()
-        }
-        return present.map { type in
-            .object([
-                ("type", .string(type.name)), ("snapshot", json(snapshot[type])),
-                ("journal", json(journal[type])),
-            ])
-        }
-    }
-
-    private static func json(_ index: Int, _ flow: FlowProgress) -> JSONValue {
-        .object([
-            ("flow", .integer(index)),
-            ("phase", .string(ProgressText.name(of: flow.phase))),
-            ("lsn", .unsigned(flow.appliedLSN)),
-            ("bytesRead", .integer(flow.bytesRead)),
-            ("snapshot", json(flow.snapshot)),
-            ("journal", json(flow.journal)),
-            ("types", .array(types(flow.snapshotByType, flow.journalByType))),
-        ])
-    }
-
     private static func json(_ risk: SourceRisk) -> JSONValue {
         .object([
             ("name", .string(risk.name)),
             ("weight", .string(risk.weight.rawValue)),
             ("problem", .string(risk.problem)),
             ("advice", .string(risk.advice)),
-        ])
-    }
-
-    private static func json(_ finding: Finding) -> JSONValue {
-        .object([
-            ("kind", .string(finding.kind.rawValue)),
-            ("database", .integer(finding.database)),
-            ("key", .string(finding.key)),
-            ("command", .string(finding.command)),
-            ("reason", .string(finding.reason)),
         ])
     }
 }

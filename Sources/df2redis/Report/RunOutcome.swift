@@ -1,4 +1,5 @@
 import Glibc
+import Operations
 import Replication
 
 /// A run that is over: what it was asked to do and what became of it.
@@ -16,7 +17,8 @@ struct RunOutcome {
     var canWriteReport = true
 
     var exitStatus: Int32 {
-        let status = ExitStatus.of(report, stopSignal: stopSignal)
+        let status = ExitStatus.of(
+            report, stopSignal: stopSignal, isComplete: isFullSyncComplete)
         return canWriteReport ? status : ExitStatus.undelivered(status)
     }
 
@@ -44,7 +46,9 @@ struct RunOutcome {
                 + (troubles.isEmpty ? "" : "; " + troubles)
         }
         if !troubles.isEmpty { return "finished with failures: " + troubles }
-        guard let stopSignalName else { return "done, nothing failed" }
+        guard let stopSignalName else {
+            return report.stopped ? "stopped by command, nothing failed" : "done, nothing failed"
+        }
         return "stopped by \(stopSignalName), nothing failed"
     }
 

@@ -1,4 +1,6 @@
+import Glibc
 import Logging
+import Operations
 import Replication
 import Wire
 
@@ -19,7 +21,9 @@ struct ProgressDisplay {
     private let target: String
     private let startNanoseconds: Int64
     private var meter = ProgressMeter()
+    private var rates = ProgressMeter.Rates()
     private var lastLineNanoseconds: Int64
+    private var lastNanoseconds: Int64
     private var lastPhase = Progress.Phase.connecting
 
     init(
@@ -33,6 +37,7 @@ struct ProgressDisplay {
         target = settings.target.description
         startNanoseconds = nanoseconds
         lastLineNanoseconds = nanoseconds
+        lastNanoseconds = nanoseconds
         if isQuiet {
             style = .none
         } else if format == .json {
@@ -44,7 +49,8 @@ struct ProgressDisplay {
 
     /// Shows a reading of the counters.
     mutating func update(_ progress: Progress, nanoseconds: Int64) {
-        let rates = meter.add(progress, nanoseconds: nanoseconds)
+        rates = meter.add(progress, nanoseconds: nanoseconds)
+        lastNanoseconds = nanoseconds
         let view = ProgressView(
             title: title, source: source, target: target, progress: progress, rates: rates,
             elapsedSeconds: elapsedSeconds(nanoseconds))
@@ -66,6 +72,14 @@ struct ProgressDisplay {
                 logger.info("progress", metadata: ProgressText.fields(view))
             }
         }
+    }
+
+    /// What the run says of itself, with the rates of the last `update`.
+    func status(_ settings: ReplicationSettings, _ progress: Progress) -> RunStatus {
+        RunStatus(
+            program: "df2redis " + programVersion, settings: settings, progress: progress,
+            rates: rates, elapsedSeconds: elapsedSeconds(lastNanoseconds),
+            processIdentifier: Int(getpid()))
     }
 
     /// Leaves the terminal clean for what follows; a log gets the last counts, by type.

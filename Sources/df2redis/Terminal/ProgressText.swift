@@ -1,4 +1,5 @@
 import Logging
+import Operations
 import Replication
 
 /// What a progress display knows at one moment.
@@ -39,6 +40,9 @@ enum ProgressText {
             phaseLine(view, columns: columns),
             countsLine(view),
         ]
+        if let text = RunStatus.holdText(view.progress) {
+            lines.append(StyledLine([(text, .yellow)]))
+        }
         let flows = view.progress.flows
         // The last row stays free for the cursor, one is the lanes' header.
         let room = max(0, rows - 1 - lines.count - 1)
@@ -74,6 +78,7 @@ enum ProgressText {
                     + rate(view.rates.records, "records"))
         }
         parts.append("read " + PrintableText.bytes(progress.bytesRead))
+        if let text = RunStatus.holdText(progress) { parts.append(text) }
         for part in countParts(progress) {
             parts.append("\(part.name) \(PrintableText.count(part.count))")
         }
@@ -98,6 +103,7 @@ enum ProgressText {
             "repairing": .stringConvertible(progress.repairsOpen),
             "keys_repaired": .stringConvertible(progress.keysRepaired),
             "keys_to_repair": .stringConvertible(progress.keysToRepair),
+            "hold": .string(progress.hold.name),
             "elapsed_seconds": .stringConvertible(view.elapsedSeconds),
             "applied_lsn": .array(progress.flows.map { .stringConvertible($0.appliedLSN) }),
         ]
@@ -184,20 +190,10 @@ enum ProgressText {
                 PrintableText.count(flow.snapshot.pending + flow.journal.pending), 11)
         return StyledLine([
             (PrintableText.padLeft(String(index), 4) + "  ", nil),
-            (PrintableText.padRight(name(of: flow.phase), 10), color(of: flow.phase)),
+            (PrintableText.padRight(flow.phase.name, 10), color(of: flow.phase)),
             (numbers, nil),
             (PrintableText.padLeft(PrintableText.count(failed), 9), failed > 0 ? .red : nil),
         ])
-    }
-
-    static func name(of phase: FlowProgress.Phase) -> String {
-        switch phase {
-        case .connecting: "connecting"
-        case .snapshot: "full sync"
-        case .tail: "tail"
-        case .stable: "stable"
-        case .finished: "finished"
-        }
     }
 
     private static func color(of phase: FlowProgress.Phase) -> Console.Color? {

@@ -1,5 +1,5 @@
 /// A JSON value that keeps the order of its members.
-enum JSONValue {
+public enum JSONValue: Sendable {
     case object([(String, JSONValue)])
     case array([JSONValue])
     case string(String)
@@ -10,14 +10,14 @@ enum JSONValue {
     case null
 
     /// One line without spaces.
-    var compactText: String {
+    public var compactText: String {
         var text = ""
         write(to: &text, indent: nil)
         return text
     }
 
     /// One member a line, two spaces a level, with a line end.
-    var indentedText: String {
+    public var indentedText: String {
         var text = ""
         write(to: &text, indent: 0)
         return text + "\n"

@@ -75,7 +75,8 @@ extension Core {
             }
             let bytes = due.key.count + due.element.count + TargetConnection.argumentBytes(8) * 3
             guard
-                try target.begin(flow: due.flow, database: due.database, bytes: bytes)
+                try target.begin(
+                    flow: due.flow, database: due.database, bytes: bytes, demand: .nothing)
             else { return }
             target.header(arguments: 3)
             target.argument(due.isSet ? "SREM" : "HDEL")

@@ -77,7 +77,7 @@ let package = Package(
                 "CPlatform",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
-            path: "bench", exclude: ["demo"], sources: ["df2redis-bench"],
+            path: "bench", exclude: ["big-values", "demo"], sources: ["df2redis-bench"],
             swiftSettings: strict),
 
         .target(

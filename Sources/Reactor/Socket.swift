@@ -143,6 +143,12 @@ public final class Socket {
 
     var peerClosed = false
 
+    /// Reads what had arrived when the connection failed: the peer may have said why.
+    public func fillAfterFailure() {
+        guard state == .open, hasFailed, input.free > 0 else { return }
+        while input.free > 0, case .moved = transport.read(into: &input, limit: input.free) {}
+    }
+
     /// Sends what the kernel takes.
     func flush() {
         while state == .open, isWritable, bytesUnsent > 0 {

@@ -45,6 +45,13 @@ public struct Pace: Sendable {
         window.setLimit(milliseconds: isEnding ? 0 : latencyMilliseconds)
     }
 
+    /// Nothing limits what is written.
+    var isUnlimited: Bool {
+        !isOn
+            || !isPaused && operations.rate == 0 && bytes.rate == 0 && !window.isOn
+                && !memory.isLimited
+    }
+
     /// Why something was held since the last call.
     public mutating func takeHold() -> Hold {
         defer { hold = .none }

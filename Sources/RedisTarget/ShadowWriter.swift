@@ -17,7 +17,8 @@ public enum ShadowOutcome {
 /// shadow, and put in the place of its key by one transaction when it is whole. Who reads the
 /// target sees the old value or the new one.
 ///
-/// Commands to a shadow are no transaction, so those of other keys may come between them. A shadow
+/// A string is one SET if `StringLane` is free when it begins, else it is built by APPEND. All other
+/// commands go to the shared pipeline, where those of other keys may come between them. A shadow
 /// has no expiry. One that is given up is removed; what a dead run left is swept by the next one.
 public struct ShadowWriter: ~Copyable {
     private struct Shadow {
@@ -39,6 +40,8 @@ public struct ShadowWriter: ~Copyable {
         var failure: (command: String, reason: String)?
         /// The target has the key already, and keeps it.
         var isLeft = false
+        /// A string that is not the lane's.
+        var isAppended = false
         var progress = StreamProgress()
     }
 
@@ -47,6 +50,7 @@ public struct ShadowWriter: ~Copyable {
     private let fieldExpiry: ElementExpiry
     private let memberExpiry: ElementExpiry
     private let directory: String
+    private let lane: StringLane
     private var name: ShadowName
     private var collections: CollectionBuilder
     private var streams: ShadowStreamBuilder
@@ -63,7 +67,8 @@ public struct ShadowWriter: ~Copyable {
     ///   - task: the run's name, of which the names of the shadows are made.
     ///   - directory: for what of one value has no room in memory.
     public init(
-        version: TargetVersion, policy: TypePolicy, task: String, directory: String
+        version: TargetVersion, policy: TypePolicy, task: String, directory: String,
+        lane: StringLane
     ) throws(SystemError) {
         // All first: a struct that owns memory cannot be left half made.
         let name = try ShadowName(task: task)
@@ -78,6 +83,7 @@ public struct ShadowWriter: ~Copyable {
         self.fieldExpiry = fieldExpiry
         self.memberExpiry = memberExpiry
         self.directory = directory
+        self.lane = lane
         self.name = name
         self.collections = collections
         self.streams = streams
@@ -159,13 +165,19 @@ public struct ShadowWriter: ~Copyable {
                 $0.failure != nil || $0.isLeft || $0.isLeftOut
             })
         else { return .sent }
-        guard buildingFlow < 0 || buildingFlow == flow else { return .blocked }
+        guard buildingFlow < 0 || buildingFlow == flow || lane.value == id else { return .blocked }
         if isVain {
             buildingFlow = -1
             return .sent
         }
         var shadow = entry
         shadow.key = try makeName(flow, number)
+        if case .bytes(let offset, let total) = part,
+            let outcome = try writeToLane(
+                shadow, offset: offset, total: total, flow, id, target.pace)
+        {
+            return outcome
+        }
         let place = EntryPlace(
             flow: flow, kind: .shadow, type: .generic, nextLSN: 0,
             unixMilliseconds: unixMilliseconds, partKind: .shadow, partNumber: UInt64(number),
@@ -173,7 +185,7 @@ public struct ShadowWriter: ~Copyable {
         let sentBefore = target.commandsSent - target.selectsSent
         let isDone: Bool
         switch part {
-        case .bytes(let offset):
+        case .bytes(let offset, _):
             isDone = try writeBytes(at: offset, shadow, place, target)
             if isDone { shadows[id]!.size = offset + entry.value.count }
         case .elements(let units):
@@ -210,6 +222,30 @@ public struct ShadowWriter: ~Copyable {
         shadows[id]!.pending += target.commandsSent - target.selectsSent - sentBefore
         buildingFlow = isDone ? -1 : flow
         return isDone ? .sent : .blocked
+    }
+
+    /// Nil if the string is not the lane's: it knows no limits, so where there are any it is not used.
+    private mutating func writeToLane(
+        _ entry: SnapshotEntry, offset: Int, total: Int, _ flow: Int, _ id: UInt64, _ pace: Pace
+    ) throws(DecodeError) -> EntryOutcome? {
+        if offset == 0, lane.value != id, !shadows[id]!.isAppended, !pace.isUnlimited {
+            shadows[id]!.isAppended = true
+        }
+        if offset == 0, lane.value != id, !shadows[id]!.isAppended {
+            // Else the UNLINK might come after the SET, and the key might be one that stays.
+            guard shadows[id]!.pending == 0 || !lane.isFree(for: total) else { return .blocked }
+            switch try lane.take(
+                id, key: entry.key, size: total, flow: flow, database: entry.database)
+            {
+            case .taken: break
+            case .wait: return .blocked
+            case .unavailable: shadows[id]!.isAppended = true
+            }
+        }
+        guard lane.value == id else { return nil }
+        guard !pace.isPaused, lane.pass(entry.value) else { return .blocked }
+        shadows[id]!.size = offset + entry.value.count
+        return .sent
     }
 
     private func expiry(_ family: ValueFamily) -> ElementExpiry {
@@ -256,6 +292,10 @@ public struct ShadowWriter: ~Copyable {
         to target: TargetConnection
     ) throws(DecodeError) -> ShadowOutcome {
         let id = ShadowWriter.id(flow, number)
+        if lane.value == id {
+            guard let outcome = lane.finish() else { return .blocked }
+            if case .failed(let reason) = outcome { shadows[id]!.failure = ("SET", reason) }
+        }
         guard let shadow = shadows[id] else { preconditionFailure("it was begun") }
         if shadow.isLeftOut {
             guard shadow.pending == 0, try giveUp(flow: flow, number: number, target) else {
@@ -414,13 +454,15 @@ public struct ShadowWriter: ~Copyable {
 
     // MARK: Giving up
 
-    /// Removes what was built of a value; false if there is no room yet.
+    /// Removes what was built of a value; false if there is no room yet, or the lane has to answer.
     public mutating func giveUp(
         flow: Int, number: UInt32, _ target: TargetConnection
     ) throws(DecodeError) -> Bool {
         let id = ShadowWriter.id(flow, number)
         guard let shadow = shadows[id] else { return true }
         if buildingFlow == flow { buildingFlow = -1 }
+        // A removal that comes before the SET would leave it.
+        guard lane.value != id || lane.giveUp() else { return false }
         guard
             try remove(
                 database: shadow.database, flow: flow, number: number, as: .shadowRemoval, target)

@@ -5,15 +5,17 @@ public import Wire
 /// One pipeline to one Redis: commands are encoded straight into the send ring, kept there until they
 /// are answered, and matched with their replies in order.
 ///
-/// A command is written between `begin` and `end`. One that does not fit half the ring is encoded into
-/// a buffer beside it and passes through the ring in pieces, one at a time.
+/// A command is written between `begin` and `end`. One that does not fit half the ring passes through
+/// it in pieces, one at a time: out of a buffer beside it, or, if its last argument is not there yet,
+/// as that comes (`endHead`, `pass`).
 public final class TargetConnection {
     public let socket: Socket
     private let reactor: Reactor
     private var inFlight: FixedQueue<CommandInFlight>
     private var scanner: RESPReplyScanner
     private var oversize: RegionBuffer
-    private var oversizePosition = 0
+    /// Bytes of the command that have not passed into the ring.
+    private var oversizeLeft = 0
     private var oversizeState = Oversize.none
     private var commandStart = 0
     private var pendingRelease: (input: Int, output: Int) = (0, 0)
@@ -36,6 +38,8 @@ public final class TargetConnection {
     private(set) var selectsSent = 0
     /// When and how fast commands may be begun.
     public var pace = Pace()
+    private var heardAt: Int64
+    private var bytesSentBefore = 0
 
     private enum Oversize {
         case none
@@ -64,10 +68,25 @@ public final class TargetConnection {
         groupError = try RegionBuffer(capacity: 4096)
         confirmedDatabases = [Bool](repeating: false, count: 1 << 10)
         confirmedDatabases[0] = true
+        heardAt = reactor.now
     }
 
     public var commandsInFlight: Int { inFlight.count }
     public var bytesSent: Int { socket.sentPosition }
+
+    /// For how long the server has owed us something, in nanoseconds; ask often. One that hangs keeps
+    /// its connection, so only its silence tells. Taking what we send is a sign of life, too: a large
+    /// value may be long under way.
+    public func silence() -> Int64 {
+        let isOwed =
+            socket.state == .connecting || socket.bytesUnsent > 0
+            || inFlight.count > (oversizeLeft > 0 ? 1 : 0)
+        if !isOwed || bytesSent != bytesSentBefore {
+            heardAt = reactor.now
+            bytesSentBefore = bytesSent
+        }
+        return reactor.now - heardAt
+    }
 
     // MARK: Writing
 
@@ -256,6 +275,19 @@ public final class TargetConnection {
             oversizeState == .open ? oversize.count : socket.output.tail - commandStart
         pace.sent(size, number: commandsSent, now: reactor.now)
         push(kind, type: type, flow: flow, database: database, nextLSN: nextLSN)
+        if oversizeState == .open {
+            oversizeState = .sending
+            oversizeLeft = oversize.count
+            pumpOversize()
+        }
+    }
+
+    /// Ends a command but for its last argument, whose head is written: `size` bytes and a line end,
+    /// which are brought by `pass`.
+    func endHead(_ kind: CommandKind, flow: Int, database: Int, nextLSN: UInt64, size: Int) {
+        push(kind, type: .generic, flow: flow, database: database, nextLSN: nextLSN)
+        oversizeState = .sending
+        oversizeLeft = size + 2
     }
 
     private func push(
@@ -267,30 +299,42 @@ public final class TargetConnection {
                 flow: Int16(flow), database: Int32(clamping: database), nextLSN: nextLSN))
         commandsSent += 1
         commandStart = socket.output.tail
-        if oversizeState == .open {
-            oversizeState = .sending
-            oversizePosition = 0
-            pumpOversize()
-        }
         reactor.markDirty(socket)
     }
 
     /// Moves the next pieces of an oversize command into the ring and out. Call each turn.
     public func pumpOversize() {
-        // Earlier commands must be answered first: their bytes in the ring name them. Its own are kept
-        // beside the ring, so what was sent need not stay there.
-        guard oversizeState == .sending, inFlight.count == 1 else { return }
-        while oversizePosition < oversize.count {
-            // Until the kernel takes no more: only then it tells when it does again.
-            reactor.flushNow(socket)
-            socket.output.consume(to: socket.sentPosition)
-            let size = min(socket.output.free, oversize.count - oversizePosition)
-            guard size > 0 else { return }
-            socket.output.append(oversize.view.slice(oversizePosition, size))
-            oversizePosition += size
+        guard oversizeState == .sending, !oversize.isEmpty else { return }
+        _ = pass(oversize.view.dropFirst(oversize.count - oversizeLeft))
+    }
+
+    /// Moves the next bytes of the command in hand into the ring and out; returns how many.
+    func pass(_ bytes: ByteView) -> Int {
+        // Earlier commands must be answered first: their bytes in the ring name them. Its own are not
+        // kept there.
+        guard oversizeState == .sending, inFlight.count == 1 else { return 0 }
+        precondition(bytes.count <= oversizeLeft)
+        var passed = 0
+        while passed < bytes.count, makeRoom() {
+            let size = min(socket.output.free, bytes.count - passed)
+            socket.output.append(bytes.slice(passed, size))
+            passed += size
             reactor.markDirty(socket)
         }
+        oversizeLeft -= passed
+        return passed
     }
+
+    /// Whether there is room for more of the command in hand.
+    func makeRoom() -> Bool {
+        // Until the kernel takes no more: only then it tells when it does again.
+        reactor.flushNow(socket)
+        socket.output.consume(to: socket.sentPosition)
+        return socket.output.free > 0
+    }
+
+    /// Whether all of the command in hand has passed.
+    var isPassed: Bool { oversizeLeft == 0 }
 
     private func head(_ marker: UInt8, _ value: Int64) {
         if oversizeState == .open {
@@ -328,7 +372,8 @@ public final class TargetConnection {
             return nil
         }
         // An answer to nothing, or to what was not sent, is none.
-        guard oldestIsSent else { throw RESPError() }
+        guard oldestIsSent(reply) else { throw RESPError() }
+        heardAt = reactor.now
         let command = inFlight.popFirst()
         pace.answered(
             commandsSent - inFlight.count - 1, commandsInFlight: inFlight.count,
@@ -361,11 +406,11 @@ public final class TargetConnection {
         return TargetReply(command: command, reply: reply, recordFailed: failed)
     }
 
-    private var oldestIsSent: Bool {
-        if oversizeState == .sending && inFlight.count == 1 {
-            return oversizePosition == oversize.count && socket.bytesUnsent == 0
-        }
-        return !inFlight.isEmpty && inFlight.first.end <= socket.sentPosition
+    private func oldestIsSent(_ reply: RESPReply) -> Bool {
+        guard !inFlight.isEmpty, inFlight.first.end <= socket.sentPosition else { return false }
+        guard oversizeState == .sending, inFlight.count == 1 else { return true }
+        // An argument may be refused for its size, before it has come.
+        return isPassed && socket.bytesUnsent == 0 || oversize.isEmpty && reply.hasError
     }
 
     // The commands of a transaction leave the ring before its EXEC is answered, which has no key.
@@ -416,6 +461,7 @@ public final class TargetConnection {
         if oversizeState == .sending, inFlight.isEmpty {
             oversize.clear(keeping: 1 << 20)
             oversizeState = .none
+            oversizeLeft = 0
             socket.output.consume(to: socket.sentPosition)
         }
     }

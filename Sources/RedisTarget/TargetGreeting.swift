@@ -17,6 +17,10 @@ public struct TargetGreeting {
     private var isRefused = false
     private var found: TargetVersion?
     public private(set) var version: TargetVersion?
+    /// What the target should get as one argument at most: a quarter of what is free below its
+    /// `maxmemory`, for it keeps as much for the next argument of that connection, and others write
+    /// meanwhile; none if it has an append-only file, for a command is written to that in one go.
+    private(set) var argumentBytesLimit = Int.max
     /// Databases of the target that hold keys.
     public private(set) var usedDatabases: [Int] = []
 
@@ -111,10 +115,17 @@ public struct TargetGreeting {
             return .refused(
                 isLogin: false, message: "it is loading its data; try again when it is done")
         }
+        if let limit = info.value(of: "maxmemory:")?.parseInteger(), limit > 0 {
+            let used = info.value(of: "used_memory:")?.parseInteger() ?? limit
+            argumentBytesLimit = Int(max(limit - used, 0) / 4)
+        }
+        if let enabled = info.value(of: "aof_enabled:"), enabled.equals("1") {
+            argumentBytesLimit = 0
+        }
+        usedDatabases = info.usedDatabases
         self.found = found
         guard !needsJSON else { return .waiting }
         version = found
-        usedDatabases = info.usedDatabases
         return .ready(found)
     }
 

@@ -77,21 +77,19 @@ extension Core {
         reactor.close(target.socket)
     }
 
-    /// A target that hangs keeps its connection, so only its silence tells.
+    /// Ends connections that hang.
     func watchTarget() {
-        // Taking what we send is a sign of life, too: a large value may be long under way.
-        if greeting.isDone && target.commandsInFlight == 0 || target.bytesSent != bytesSentBefore {
-            targetHeardAt = reactor.now
-            bytesSentBefore = target.bytesSent
-        }
-        let silence = reactor.now - targetHeardAt
+        let isLaneLost = lane.watch(
+            greetingLimit: Core.greetingLimitNanoseconds,
+            silenceLimit: Core.silenceLimitNanoseconds)
+        if isLaneLost { resumeBlockedFlows() }
+        let silence = target.silence()
         let limit = greeting.isDone ? Core.silenceLimitNanoseconds : Core.greetingLimitNanoseconds
         guard silence > limit, target.socket.state != .closed else { return }
         lostTarget("it has not answered for \(silence / 1_000_000_000) s")
     }
 
     private func settle(_ reply: TargetReply) {
-        targetHeardAt = reactor.now
         if reply.reply.hasError { noteWantOfMemory() }
         switch reply.command.kind {
         case .authenticate, .setName, .information, .jsonQuestion:
@@ -226,7 +224,7 @@ extension Core {
                     version: version, method: settings.writeMethod.method, policy: settings.types)
                 shadows = try ShadowWriter(
                     version: version, policy: settings.types, task: settings.taskName,
-                    directory: settings.spillDirectory)
+                    directory: settings.spillDirectory, lane: lane)
             } catch {
                 fail(.interrupted, "no memory for the target's writer: \(error)")
                 return

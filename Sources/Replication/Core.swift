@@ -61,7 +61,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         static let target: UInt32 = 0
         static let control: UInt32 = 1
         static let reader: UInt32 = 2
-        static let firstFlow: UInt32 = 3
+        static let lane: UInt32 = 3
+        static let firstFlow: UInt32 = 4
     }
 
     enum Timer {
@@ -93,6 +94,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var entries: EntryWriter?
     /// The same, for values that come in parts.
     var shadows: ShadowWriter?
+    let lane: StringLane
     /// Databases of the target to be swept before the run, and where in the first one.
     var databasesToSweep: [Int] = []
     var sweepCursor: [UInt8] = []
@@ -101,9 +103,6 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     let keyRules: KeyRules
     /// The target let us in, and nothing has shown since that it is gone.
     var isTargetUsable = false
-    /// When the target last answered, or had nothing to answer.
-    var targetHeardAt: Int64 = 0
-    var bytesSentBefore = 0
     /// What held up commands since the counters were published.
     var hold = WriteHold.none
 
@@ -168,6 +167,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         greeting = TargetGreeting(
             user: settings.target.user, password: settings.target.password,
             name: settings.taskName, needsJSON: settings.types.json == .module)
+        lane = StringLane(
+            address: target, role: Role.lane, reactor: reactor, greeting: greeting)
         control = ControlSession(settings.controlSettings, now: 0)
         scratch = try RegionBuffer(capacity: 64 << 10)
         keyRules = try KeyRules(settings.keyRules)
@@ -185,7 +186,6 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
                 ("target", settings.target.description),
             ], bytesLimit: settings.deadLetterBytesLimit)
         try reactor.add(socket)
-        targetHeardAt = reactor.now
     }
 
     var nowMilliseconds: Int64 { reactor.now / 1_000_000 }
@@ -240,6 +240,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         switch socket.role {
         case Role.target:
             greeting.begin(target)
+        case Role.lane:
+            lane.connected()
         case Role.control:
             perform(control.connected(now: nowMilliseconds, output: &socket.output))
             reactor.markDirty(socket)
@@ -261,6 +263,9 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         case Role.target: readTarget()
         case Role.control: readControl(socket)
         case Role.reader: readReader(socket)
+        case Role.lane:
+            lane.read()
+            resumeBlockedFlows()
         default: advance(flow(of: socket))
         }
     }
@@ -272,6 +277,9 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
             perform(control.connectionEnded("\(error)"))
             if control.phase == .closed { sourceIsLeft() }
         case Role.reader: failedReader(error)
+        case Role.lane:
+            lane.failed(error)
+            resumeBlockedFlows()
         default:
             let flow = flow(of: socket)
             perform(flow.session.connectionEnded("\(error)"), on: flow)
@@ -308,6 +316,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
 
     func turnEnding() {
         target.pumpOversize()
+        if lane.hasNewRoom() { resumeBlockedFlows() }
         if !databasesToSweep.isEmpty { sweep() }
         advanceRepairs()
         removeDueElements()
@@ -329,7 +338,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         if isFinishing, !isLeaving, mayLeaveRepairs() { leave() }
         if isSourceLeft, readerSocket == nil {
             releaseHeldExpiries()
-            if target.commandsInFlight == 0 && held.count == 0 || !isTargetUsable {
+            let isSettled = target.commandsInFlight == 0 && held.count == 0 && !lane.isTaken
+            if isSettled || !isTargetUsable {
                 giveUpWrittenRepairs()
                 reactor.stop()
             }
@@ -407,7 +417,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
             (entries?.jsonTextsWritten ?? 0) + (shadows?.jsonTextsWritten ?? 0)
         totals.stickyFlagsDropped = stickyEntries + journalWriter.stickyFlagsDropped
         totals.memcachedFlagsDropped = memcachedEntries + journalWriter.memcachedFlagsDropped
-        totals.bytesSent = target.bytesSent
+        totals.bytesSent = target.bytesSent + lane.bytesSent
         publishPace()
         totals.expiriesHeld = held.count
         totals.expiriesNotHeld = held.notHeld
@@ -415,7 +425,9 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
             (entries?.pendingEntriesDropped ?? 0) + (shadows?.pendingEntriesDropped ?? 0)
         totals.findings = findings.list
         totals.deadLetters = deadLetters.progress
-        totals.notices = targetNotices + control.warnings
+        totals.notices =
+            (targetNotices + (lane.refusal.map { [$0] } ?? [])).map { "target: \($0)" }
+            + control.warnings.map { "source: \($0)" }
         shared.publish(totals)
     }
 

@@ -269,7 +269,7 @@ public struct Progress: Sendable {
     public var memoryRefusals = 0
     /// Which flow a key belongs to is known: keys can be given to the repair list by name.
     public var knowsPlacement = false
-    /// Answers of the source that are worth a line and change nothing.
+    /// What source and target said that is worth a line and changes no result.
     public var notices: [String] = []
     /// Known before the run began; the weightiest first.
     public var sourceRisks: [SourceRisk] = []

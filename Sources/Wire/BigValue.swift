@@ -19,8 +19,8 @@ public struct BigValueStep {
 
 /// What the bytes of a part are. Elements, nodes and ids are never cut.
 public enum BigValuePart {
-    /// Decoded bytes of a string or JSON text, from `offset` on.
-    case bytes(offset: Int)
+    /// Decoded bytes of a string or JSON text that has `total` of them, from `offset` on.
+    case bytes(offset: Int, total: Int)
     /// So many elements of a collection, or nodes of a list: read them with
     /// `ValueReader.open(type:units:part:)`.
     case elements(Int)

@@ -118,7 +118,7 @@ struct PartCursor {
             return try head(&cursor)
         case .bytes:
             let size = min(unitsLeft, window.count, limit)
-            let part = BigValuePart.bytes(offset: decodedPassed)
+            let part = BigValuePart.bytes(offset: decodedPassed, total: decodedCount)
             decodedPassed += size
             unitsLeft -= size
             if unitsLeft == 0 { phase = .complete }
@@ -174,7 +174,7 @@ struct PartCursor {
     mutating func passPacked(
         used: Int, produced: Int, isWhole: Bool
     ) throws(DecodeError) -> BigValuePart {
-        let part = BigValuePart.bytes(offset: decodedPassed)
+        let part = BigValuePart.bytes(offset: decodedPassed, total: decodedCount)
         packedLeft -= used
         decodedPassed += produced
         guard decodedPassed <= decodedCount else { throw DecodeError(.damagedCompression) }

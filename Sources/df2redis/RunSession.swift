@@ -86,7 +86,7 @@ struct RunSession<Job: ReplicationJob> {
         tell(report.progress.sourceRisks)
         warn(report.progress.deadLetters)
         watch.look(at: report.progress)
-        for notice in report.progress.notices { logger.warning("source: \(notice)") }
+        for notice in report.progress.notices { logger.warning("\(notice)") }
         return report
     }
 

@@ -45,7 +45,74 @@ import Testing
         #expect(report.snapshot.applied == 10 && report.snapshot.pending == 0)
         #expect(run.complaints == [])
         let calls = try run.target.callsByCommand()
-        #expect(calls["append"]! >= 512 && calls["rename"] == 10 && calls["restore"] == nil)
+        #expect(calls["rename"] == 10 && calls["restore"] == nil)
+        // The first string has a connection of its own; the second one, too, or it does not wait.
+        #expect(calls["set"] == 2 && calls["append"] == nil || calls["set"] == 1)
+        #expect(calls["set"] == 2 || calls["append"]! >= 256)
+    }
+
+    /// A big string is one command for the target, which never moves it.
+    @Test func aBigStringIsOneSet() throws {
+        var data = SyntheticData(seed: 19)
+        data.strings = SyntheticData.Shape(count: 3, elementBytes: 64 << 20)
+        let run = try RecordedRun("migrate", source: .synthetic(data))
+        let outcome = try run.waitForEnd()
+        #expect(outcome.exitCode == 0, "\(outcome)")
+        let verification = try Verification.run(
+            host: "127.0.0.1", port: run.target.port, data: data,
+            traffic: LiveTraffic(recordCount: 0))
+        #expect(verification.isEqual, "\(verification.lines)")
+        let report = try run.report()
+        #expect(report.snapshot.applied == 3 && !outcome.standardError.contains("APPEND"))
+        let calls = try run.target.callsByCommand()
+        #expect(calls["set"] == 3 && calls["append"] == nil)
+        // One connection, and one for each big string.
+        #expect(calls["client|setname"] == 4)
+    }
+
+    /// A target that admits no second connection gets all big strings by APPEND, and that is told.
+    @Test func withoutASecondConnectionStringsAreAppended() throws {
+        var data = SyntheticData(seed: 20)
+        data.strings = SyntheticData.Shape(count: 2, elementBytes: 16 << 20)
+        let target = try RedisServer()
+        let client = try target.client()
+        try client.call("CONFIG", "SET", "maxclients", "2")
+        let run = try RecordedRun("migrate", source: .synthetic(data), target: target)
+        let outcome = try run.waitForEnd()
+        #expect(outcome.exitCode == 0, "\(outcome)")
+        try client.call("CONFIG", "SET", "maxclients", "100")
+        let report = try run.report()
+        #expect(outcome.standardError.contains("target: large strings are built by APPEND"))
+        #expect(outcome.standardError.contains("max number of clients"))
+        #expect(report.snapshot.applied == 2)
+        let calls = try target.callsByCommand()
+        #expect(calls["set"] == nil && calls["append"]! >= 128)
+        let comparison = StateComparison(expected: data.state(), actual: try run.targetState())
+        #expect(comparison.differences == [])
+    }
+
+    /// A second connection that is killed within a string fails the string, which is named; the old
+    /// value stays.
+    @Test func aKilledSecondConnectionFailsItsString() throws {
+        var data = SyntheticData(seed: 21)
+        data.strings = SyntheticData.Shape(count: 2, elementBytes: 20 << 20)
+        let keys = (0..<2).map { String(decoding: data.key(.string, $0), as: UTF8.self) }
+        let target = try RedisServer()
+        let client = try target.client()
+        for key in keys { try client.call("SET", key, "old") }
+        let run = try RecordedRun(
+            "migrate", source: .synthetic(data), pacing: .bytesPerSecond(8 << 20), target: target)
+        try client.call("CLIENT", "KILL", "ID", try waitForLargeArgument(client))
+        let outcome = try run.waitForEnd()
+        #expect(outcome.exitCode == 1, "\(outcome)")
+        let report = try run.report()
+        #expect(report.snapshot.failed == 1 && report.snapshot.applied == 1)
+        #expect(report.snapshot.pending == 0 && outcome.standardError.contains("APPEND"))
+        #expect(report.findings.map(\.key) == [keys[0]])
+        #expect(report.findings.first?.reason.contains("was lost") ?? false)
+        #expect(try client.call("GET", keys[0]).text == "old")
+        #expect(try client.call("STRLEN", keys[1]).integer == 20 << 20)
+        #expect(try shadowKeys(client) == [])
     }
 
     /// Traffic during the full sync goes on beside the values that are under way.
@@ -74,10 +141,29 @@ import Testing
         #expect(run.complaints == [])
     }
 
-    private func slowData() -> SyntheticData {
+    private func slowData(_ kind: SyntheticData.Kind = .set) -> SyntheticData {
         var data = SyntheticData(seed: 15)
-        data.sets = SyntheticData.Shape(count: 1, elements: 400_000, elementBytes: 24)
+        if kind == .string {
+            data.strings = SyntheticData.Shape(count: 1, elementBytes: 20 << 20)
+        } else {
+            data.sets = SyntheticData.Shape(count: 1, elements: 400_000, elementBytes: 24)
+        }
         return data
+    }
+
+    /// Waits until more than 1 MiB of a string is on its way, and returns its connection's id.
+    private func waitForLargeArgument(_ client: RespClient) throws -> String {
+        for _ in 0..<3000 {
+            for line in try client.call("CLIENT", "LIST").text?.split(separator: "\n") ?? [] {
+                let fields = line.split(separator: " ")
+                let buffered = fields.first { $0.hasPrefix("qbuf=") }?.dropFirst("qbuf=".count)
+                if let buffered, Int(buffered) ?? 0 > 1 << 20, line.contains(" name=df2redis ") {
+                    return String(fields[0].dropFirst("id=".count))
+                }
+            }
+            usleep(10_000)
+        }
+        throw TestSupportError("no string was begun")
     }
 
     private func waitForShadow(_ client: RespClient) throws -> String {
@@ -91,17 +177,22 @@ import Testing
 
     /// A run that is stopped in the middle of a value takes its part away, and the old value is as
     /// it was.
-    @Test func aStoppedRunLeavesNoPart() throws {
-        let data = slowData()
-        let key = String(decoding: data.key(.set, 0), as: UTF8.self)
+    @Test(arguments: [SyntheticData.Kind.set, .string])
+    func aStoppedRunLeavesNoPart(_ kind: SyntheticData.Kind) throws {
+        let data = slowData(kind)
+        let key = String(decoding: data.key(kind, 0), as: UTF8.self)
         let target = try RedisServer()
         let client = try target.client()
         try client.call("SET", key, "old")
         let run = try RecordedRun(
             "migrate", source: .synthetic(data), pacing: .bytesPerSecond(3 << 20), target: target)
-        let shadow = try waitForShadow(client)
-        #expect(shadow.hasPrefix("df2redis:{df2redis}:shadow:0:"))
-        #expect(try client.call("TTL", shadow).integer == -1)
+        if kind == .string {
+            _ = try waitForLargeArgument(client)
+        } else {
+            let shadow = try waitForShadow(client)
+            #expect(shadow.hasPrefix("df2redis:{df2redis}:shadow:0:"))
+            #expect(try client.call("TTL", shadow).integer == -1)
+        }
         run.interrupt()
         let outcome = try run.waitForEnd()
         #expect(outcome.exitCode == 143, "\(outcome)")
@@ -205,7 +296,7 @@ import Testing
         ] {
             data[keyPath: shape] = SyntheticData.Shape(count: 2, elements: 60_000, elementBytes: 24)
         }
-        data.strings = SyntheticData.Shape(count: 2, elementBytes: 2 << 20)
+        data.strings = SyntheticData.Shape(count: 2, elementBytes: 20 << 20)
         let kinds: [SyntheticData.Kind] = [.list, .hash, .sortedSet, .stream, .string]
         let keys = kinds.map { String(decoding: data.key($0, 0), as: UTF8.self) }
         let target = try RedisServer()
@@ -230,19 +321,25 @@ import Testing
         #expect(try shadowKeys(client) == [])
         let calls = try target.callsByCommand()
         #expect(calls["renamenx"] == 5 && calls["rename"] == nil)
+        // One connection, and one for the string that is new.
+        #expect(calls["client|setname"] == 2 && calls["append"] == nil)
     }
 
     /// Somebody makes the key while its value is being built: theirs stays, and panic ends the run.
-    @Test(arguments: ["skip", "panic"])
-    func aKeyMadeMeanwhileStays(_ policy: String) throws {
-        let data = slowData()
-        let key = String(decoding: data.key(.set, 0), as: UTF8.self)
+    @Test(arguments: ["skip", "panic"], [SyntheticData.Kind.set, .string])
+    func aKeyMadeMeanwhileStays(_ policy: String, _ kind: SyntheticData.Kind) throws {
+        let data = slowData(kind)
+        let key = String(decoding: data.key(kind, 0), as: UTF8.self)
         let target = try RedisServer()
         let client = try target.client()
         let run = try RecordedRun(
             "migrate", source: .synthetic(data), pacing: .bytesPerSecond(3 << 20),
             arguments: ["--conflict", policy], target: target)
-        _ = try waitForShadow(client)
+        if kind == .string {
+            _ = try waitForLargeArgument(client)
+        } else {
+            _ = try waitForShadow(client)
+        }
         try client.call("SET", key, "theirs")
         let outcome = try run.waitForEnd(timeoutSeconds: 60)
         #expect(outcome.exitCode == (policy == "skip" ? 0 : 4), "\(outcome)")

@@ -1,5 +1,6 @@
 import Bytes
 import TestSupport
+import Testing
 import Wire
 
 @testable import RedisTarget
@@ -36,21 +37,30 @@ final class BigRun {
     /// Values put in place, and those that came whole because they fit the window.
     private(set) var swaps = 0
     private(set) var wholeEntries = 0
+    /// Values above the limit.
+    private(set) var refusedValues = 0
     private(set) var damage: [DecodeError] = []
     private(set) var refusals = 0
     /// Called before the last step of each value is asked for the first time.
     var beforeEnd: () throws -> Void = {}
+    /// Called for each part of a string that has been sent, with the bytes up to its end.
+    var afterBytes: (_ flow: Int, _ size: Int) throws -> Void = { _, _ in }
+    /// Called when a value has failed.
+    var afterFailure: () throws -> Void = {}
     private var endsAnnounced: Set<UInt64> = []
 
     init(
         _ server: RedisServer, ringBytes: Int = 1 << 16, commandsInFlight: Int = 1 << 8,
         version: TargetVersion = TargetVersion(major: 7, minor: 0), task: String = "test",
-        directory: String = "/tmp"
+        directory: String = "/tmp", lanePort: UInt16? = nil
     ) throws {
+        let pipeline = try Pipeline(
+            port: server.port, lanePort: lanePort, outputBytes: ringBytes,
+            commandsInFlight: commandsInFlight)
         let writer = try ShadowWriter(
-            version: version, policy: TypePolicy(), task: task, directory: directory)
-        pipeline = try Pipeline(
-            port: server.port, outputBytes: ringBytes, commandsInFlight: commandsInFlight)
+            version: version, policy: TypePolicy(), task: task, directory: directory,
+            lane: pipeline.lane)
+        self.pipeline = pipeline
         self.writer = writer
         pipeline.onReply = { [unowned self] reply in
             switch reply.command.kind {
@@ -151,10 +161,23 @@ final class BigRun {
                     step.entry, isGuarded: false, flow: flow, number: step.number, to: target)
                     != .blocked
             case .part(let part):
-                return try writer.write(
+                let outcome = try writer.write(
                     part, step.entry, flow: flow, number: step.number,
-                    unixMilliseconds: 1_700_000_000_000, to: target) != .blocked
-            case .end:
+                    unixMilliseconds: 1_700_000_000_000, to: target)
+                if case .bytes(let offset, _) = part, outcome != .blocked {
+                    do {
+                        try afterBytes(flow, offset + step.entry.value.count)
+                    } catch {
+                        Issue.record(error)
+                    }
+                }
+                return outcome != .blocked
+            case .end(.some):
+                guard try writer.giveUp(flow: flow, number: step.number, target) else {
+                    return false
+                }
+                refusedValues += 1
+            case .end(nil):
                 switch try writer.finish(
                     step.entry, as: .entry, flow: flow, number: step.number, to: target)
                 {
@@ -165,6 +188,7 @@ final class BigRun {
                     failures.append(
                         Failure(
                             key: step.entry.key.printable(), command: command, reason: reason))
+                    try? afterFailure()
                 }
             }
         default: break

@@ -28,6 +28,8 @@ final class Pipeline: ReactorOwner {
 
     let reactor: Reactor
     let target: TargetConnection
+    /// Another connection to the same server, with sockets of role 1.
+    let lane: StringLane
     private(set) var answers: [Answer] = []
     /// Why the run ended early.
     private(set) var loss: String?
@@ -42,22 +44,32 @@ final class Pipeline: ReactorOwner {
     private let mailbox: Mailbox
 
     init(
-        port: UInt16, inputBytes: Int = 1 << 16, outputBytes: Int = 1 << 16,
+        port: UInt16, lanePort: UInt16? = nil, inputBytes: Int = 1 << 16,
+        outputBytes: Int = 1 << 16,
         commandsInFlight: Int = 1 << 10, timeoutSeconds: Int64 = 30
     ) throws {
         mailbox = try Mailbox()
-        reactor = try Reactor(mailbox: mailbox, capacity: 2, timers: 1)
-        var address = cp_address()
-        guard cp_resolve("127.0.0.1", port, &address) == 0 else {
-            throw TestSupportError("cannot resolve the loopback address")
-        }
+        reactor = try Reactor(mailbox: mailbox, capacity: 4, timers: 1)
+        var address = try Pipeline.address(port)
         let socket = try Socket(
             connectingTo: address, role: 0, inputBytes: inputBytes, outputBytes: outputBytes,
             keepsSentOutput: true)
         target = try TargetConnection(
             socket: socket, reactor: reactor, commandsInFlight: commandsInFlight)
+        if let lanePort { address = try Pipeline.address(lanePort) }
+        lane = StringLane(
+            address: address, role: 1, reactor: reactor,
+            greeting: TargetGreeting(user: nil, password: nil, name: "lane"), bytesMinimum: 1)
         self.timeoutSeconds = timeoutSeconds
         try reactor.add(socket)
+    }
+
+    private static func address(_ port: UInt16) throws -> cp_address {
+        var address = cp_address()
+        guard cp_resolve("127.0.0.1", port, &address) == 0 else {
+            throw TestSupportError("cannot resolve the loopback address")
+        }
+        return address
     }
 
     /// Runs the steps to their end and until everything is answered.
@@ -79,9 +91,12 @@ final class Pipeline: ReactorOwner {
 
     // MARK: ReactorOwner
 
-    func connected(_ socket: Socket) {}
+    func connected(_ socket: Socket) {
+        if socket.role == 1 { lane.connected() }
+    }
 
     func ready(_ socket: Socket) {
+        guard socket.role == 0 else { return lane.read() }
         do {
             while socket.fill(limit: 1 << 16) > 0 {
                 while let reply = try target.nextReply() {
@@ -96,6 +111,12 @@ final class Pipeline: ReactorOwner {
     }
 
     func failed(_ socket: Socket, _ error: SystemError) {
+        guard socket.role == 0 else {
+            lane.failed(error)
+            // The steps are to be asked again.
+            reactor.resume(target.socket)
+            return
+        }
         end("\(error)")
     }
 

@@ -185,7 +185,8 @@ private final class PartWatch: ReactorOwner {
 
     func turnEnding() {
         core.turnEnding()
-        let sent = core.target.commandsSent
+        // A string is one command, sent in parts of about this size.
+        let sent = max(core.target.commandsSent, core.lane.bytesSent >> 18)
         if start == nil, sent >= 200 { start = (sent, ag_allocations()) }
         guard let start, core.shadows?.isOpen(flow: 0, number: 1) ?? false else {
             if start != nil, !core.wasStopped { core.received(Core.Word.stop) }

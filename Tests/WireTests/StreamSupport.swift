@@ -191,7 +191,7 @@ enum StreamEvent: Equatable {
             case .begin: kind = .begin
             case .end(let size): kind = .end(refusedSize: size)
             case .part(.opaque): kind = .opaque
-            case .part(.bytes(let offset)): kind = .bytes(offset: offset)
+            case .part(.bytes(let offset, _)): kind = .bytes(offset: offset)
             case .part(.elements(let count)): kind = .elements(count)
             case .part(.streamNodes(let count)): kind = .nodes(count)
             case .part(.streamMetadata(let metadata, let count)):

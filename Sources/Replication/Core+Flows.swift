@@ -169,8 +169,11 @@ extension Core {
                 flow.progress.snapshotByType[type].skipped += 1
                 return .done
             }
-            if flow.heldIsGuarded, try mayBeGhost(entry, flow) {
-                conflicts.noteWritten(database: entry.database, key: entry.key)
+            if placement.wantsVotes || flow.heldIsGuarded, try mayBeGhost(entry, flow) {
+                noteDoubtfulCopy(database: entry.database, key: entry.key, flow)
+                if flow.heldIsGuarded {
+                    conflicts.noteWritten(database: entry.database, key: entry.key)
+                }
             }
             if groups.isWatching, entry.type.family == .stream { try noteGroups(entry, flow) }
         }
@@ -266,6 +269,31 @@ extension Core {
         if try isHyperLogLog(entry) { return true }
         totals.misplacedKeys += 1
         return false
+    }
+
+    static let doubtfulCopiesSlots = 1 << 16
+
+    /// It may be all that is left of a deleted key, or older than the key. One for which there is no
+    /// room stays as it is.
+    func noteDoubtfulCopy(database: Int, key: ByteView, _ flow: Flow) {
+        if let place = doubtfulCopies.find(database, key) {
+            if doubtfulCopies[place] != flow.index { doubtfulCopies[place] = -1 }
+        } else {
+            _ = doubtfulCopies.insert(database, key, Int32(flow.index))
+        }
+    }
+
+    /// A flow's journal begins: of its keys, those that a copy has been written for are read again.
+    /// All baselines have come, so the votes are in.
+    func markDoubtfulCopies(_ flow: Flow) {
+        for place in doubtfulCopies.places where doubtfulCopies.isUsed(at: place) {
+            let key = doubtfulCopies.key(at: place)
+            guard placement.flow(of: key.name) == flow.index, doubtfulCopies[place] != flow.index
+            else { continue }
+            markForRepair(
+                database: key.database, key: key.name, flow: flow.index, command: "PFMERGE",
+                reason: "a copy of it came before it was known where the source places keys")
+        }
     }
 
     /// A copy, or the key itself, while too few keys have voted to tell.

@@ -119,6 +119,12 @@ extension Core {
         } catch {
             throw located(error, flow, opcode: record.operation.rawValue)
         }
+        if isInSnapshot, placement.wantsVotes, outcome == .sent, setsHyperLogLog(record, match),
+            let key = journalWriter.key(of: record, match),
+            placement.verdict(key, flow: flow.index) == .unknown
+        {
+            noteDoubtfulCopy(database: record.database, key: key, flow)
+        }
         if isInSnapshot, conflicts.isGuarding, outcome == .sent || outcome == .sentRepair("") {
             noteWritten(record, match)
         }
@@ -161,7 +167,10 @@ extension Core {
         guard placement.wantsVotes || record.transactionID != 0 || groups.isWatching,
             let key = journalWriter.key(of: record, match)
         else { return }
-        if placement.wantsVotes { placement.vote(key, flow: flow.index) }
+        // A ghost would vote for the wrong shard.
+        if placement.wantsVotes, !setsHyperLogLog(record, match) {
+            placement.vote(key, flow: flow.index)
+        }
         if groups.isWatching { watchGroups(record, match, key, flow) }
         guard record.transactionID != 0 else { return }
         if match.rule == .pop, record.argumentCount == 2 {
@@ -174,6 +183,10 @@ extension Core {
                 record.transactionID,
                 isPush: match.rule == .push && record.argumentCount == 3)
         }
+    }
+
+    private func setsHyperLogLog(_ record: JournalRecord, _ match: JournalRules.Match) -> Bool {
+        match.rule == .set && journalWriter.argument(record, 2)?.starts(with: "HYLL") == true
     }
 
     private func name(

@@ -112,6 +112,7 @@ extension Core {
         case .journalBegins(let next):
             flow.progress.phase = .stable
             beginJournal(flow, next ?? 0)
+            markDoubtfulCopies(flow)
             if settings.mode == .migrate { flow.progress.phase = .finished }
         case .failed(let error):
             perform(control.flowFailed(flow.index, error))

@@ -110,6 +110,9 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var control: ControlSession
     var flows: [Flow] = []
     var placement = ShardPlacement(flowCount: 1)
+    /// HyperLogLogs that were written while nothing told whether they are ghosts, with their flow, or
+    /// -1 if they came on several.
+    var doubtfulCopies: KeyTable<Int32>
     var pops: PopWatch
     var groups: StreamGroups
     var held: HeldExpiries
@@ -175,6 +178,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         held = try HeldExpiries()
         pops = try PopWatch()
         groups = try StreamGroups()
+        doubtfulCopies = try KeyTable(
+            slots: 1 << 6, slotsLimit: Core.doubtfulCopiesSlots, filler: 0)
         repairs = try RepairList(valueBytesLimit: settings.heldBytesLimit)
         conflicts = try Conflicts(
             policy: settings.conflictPolicy, directory: settings.spillDirectory)

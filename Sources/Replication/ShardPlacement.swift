@@ -69,6 +69,17 @@ struct ShardPlacement {
         return verdict
     }
 
+    /// The flow where a key belongs, if a way is believed, and all that are agree.
+    func flow(of key: ByteView) -> Int? {
+        var flow: Int?
+        for way in Way.allCases where isBelieved(way) {
+            let home = home(of: key, way)
+            guard flow == nil || flow == home else { return nil }
+            flow = home
+        }
+        return flow
+    }
+
     private func home(of key: ByteView, _ way: Way) -> Int {
         let count = UInt64(flowCount)
         return switch way {

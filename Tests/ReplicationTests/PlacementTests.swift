@@ -27,6 +27,10 @@ import Testing
         Array(key.utf8).withByteView { placement.verdict($0, flow: flow) }
     }
 
+    private func flowOf(_ placement: ShardPlacement, _ key: String) -> Int? {
+        Array(key.utf8).withByteView { placement.flow(of: $0) }
+    }
+
     /// Half of the keys with a tag.
     private func key(_ index: Int) -> String {
         index % 2 == 0 ? "key:\(index)" : "{tag\(index % 50)}:\(index)"
@@ -36,12 +40,13 @@ import Testing
     func theWayIsFound(_ way: ShardPlacement.Way, _ flows: Int) {
         var placement = ShardPlacement(flowCount: flows)
         #expect(placement.wantsVotes)
-        #expect(verdict(placement, "any", 0) == .unknown)
+        #expect(verdict(placement, "any", 0) == .unknown && flowOf(placement, "any") == nil)
         for index in 0..<200 { vote(&placement, key(index), home(key(index), way, flows)) }
         #expect(ShardPlacement.Way.allCases.filter { placement.isBelieved($0) } == [way])
         for index in 1000..<1200 {
             for flow in 0..<flows {
                 let isHome = home(key(index), way, flows) == flow
+                #expect((flowOf(placement, key(index)) == flow) == isHome)
                 #expect(verdict(placement, key(index), flow) == (isHome ? .home : .elsewhere))
             }
         }

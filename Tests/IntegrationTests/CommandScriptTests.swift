@@ -11,9 +11,10 @@ import Testing
         try script.run(on: server.client())
         var rules = try StateComparison.Rules(recording)
         rules.excluded = CommandScript.ownResults
+        // The server has no module for JSON, and the script leaves its commands out.
+        let expected = try recording.expected().filter { $0.value.type != "json" }
         let comparison = StateComparison(
-            expected: try recording.expected(), actual: try StateReader(server.client()).read(),
-            rules: rules)
+            expected: expected, actual: try StateReader(server.client()).read(), rules: rules)
         print(comparison.summary("\(name): commands.txt on redis-server"))
         print("    Dragonfly only: \(script.leftOut.joined(separator: "; "))")
         #expect(comparison.differences == [])

@@ -36,10 +36,17 @@ import Testing
         // As in the random traffic; expiries of a v1.20 are computed on both sides.
         rules.hasOldStreams = release == .v1_20
         rules.expiryToleranceMilliseconds = release == .v1_20 ? 200 : 0
-        let expected = try TrafficRun.state(ofPort: source.port)
+        var expected = try TrafficRun.state(ofPort: source.port)
         rules.nearExpiryMilliseconds = Int64(Date().timeIntervalSince1970 * 1000) + 20_000
-        let comparison = StateComparison(
-            expected: expected, actual: try TrafficRun.state(ofPort: run.target.port), rules: rules)
+        var actual = try TrafficRun.state(ofPort: run.target.port)
+        // JSON values, whose text the source does not tell here, are strings on the target.
+        let texts = expected.filter { $0.value.type == "ReJSON-RL" }.keys
+        for key in texts {
+            expected[key] = nil
+            #expect(actual.removeValue(forKey: key)?.type == "string", "\(key)")
+        }
+        #expect(!texts.isEmpty)
+        let comparison = StateComparison(expected: expected, actual: actual, rules: rules)
         print(comparison.summary("emulate, \(release.rawValue)"))
         #expect(comparison.differences == [])
         #expect(comparison.keysCompared > 300)

@@ -114,8 +114,8 @@ extension Core {
             return .needsInput
         case .entry(let entry):
             return try handle(entry, flow)
-        case .bigValue(let step):
-            return try handle(step, flow)
+        case .bigValue:
+            return try handle(flow.snapshot.bigValueStep, flow)
         case .refused(let entry, let size):
             flow.progress.snapshotByType[RecordType(entry.type.family)].read += 1
             guard keeps(entry) else {

@@ -15,6 +15,14 @@ public struct BigValueStep {
     /// Its `value` is the bytes of the part, else empty.
     public var entry: SnapshotEntry
     public var kind: Kind
+
+    /// What a decoder has before its first one.
+    static var none: BigValueStep {
+        BigValueStep(
+            number: 0,
+            entry: SnapshotEntry(database: 0, type: .string, key: ByteView(), value: ByteView()),
+            kind: .begin)
+    }
 }
 
 /// What the bytes of a part are. Elements, nodes and ids are never cut.

@@ -71,8 +71,9 @@ extension SnapshotDecoder {
         assembly.number = lastBigNumber
         assembly.parts = PartCursor(type)
         mode = .parts
-        return .bigValue(
-            BigValueStep(number: assembly.number, entry: assembly.entry(type), kind: .begin))
+        bigValueStep = BigValueStep(
+            number: assembly.number, entry: assembly.entry(type), kind: .begin)
+        return .bigValue
     }
 
     /// The next step of the current value.
@@ -117,16 +118,15 @@ extension SnapshotDecoder {
     }
 
     /// Nil if there is nothing to tell, or nobody to tell it to.
-    private func event(
+    private mutating func event(
         _ part: BigValuePart?, _ bytes: ByteView, _ assembly: Assembly
     ) -> SnapshotEvent? {
         guard let part, !assembly.isRefused, case .entry(let type) = assembly.kind else {
             return nil
         }
-        return .bigValue(
-            BigValueStep(
-                number: assembly.number, entry: assembly.entry(type, value: bytes),
-                kind: .part(part)))
+        bigValueStep = BigValueStep(
+            number: assembly.number, entry: assembly.entry(type, value: bytes), kind: .part(part))
+        return .bigValue
     }
 
     /// The chunk is over, and the value is not.
@@ -146,10 +146,10 @@ extension SnapshotDecoder {
         }
         if assembly.chunkID != 0 { openChunks[assembly.chunkID] = nil }
         deliver(assembly)
-        return .bigValue(
-            BigValueStep(
-                number: assembly.number, entry: assembly.entry(type),
-                kind: .end(refusedSize: assembly.isRefused ? assembly.valueSize : nil)))
+        bigValueStep = BigValueStep(
+            number: assembly.number, entry: assembly.entry(type),
+            kind: .end(refusedSize: assembly.isRefused ? assembly.valueSize : nil))
+        return .bigValue
     }
 
     // MARK: LZF

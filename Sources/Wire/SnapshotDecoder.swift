@@ -55,6 +55,8 @@ public struct SnapshotDecoder: ~Copyable {
     /// Bytes of the current chunk still to come; `Int.max` outside a chunk.
     var chunkRemaining = Int.max
     var lastBigNumber: UInt32 = 0
+    /// After an event `bigValue`: which step it is. Valid as long as the event.
+    public internal(set) var bigValueStep = BigValueStep.none
     /// Decompresses the LZF string that goes out in parts: there is one at a time.
     var lzf: LZFStream
     /// The assembly that the last event shows.

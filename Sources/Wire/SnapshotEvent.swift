@@ -35,8 +35,9 @@ public enum SnapshotEvent {
     /// The input ends inside an item. Not an error.
     case needMore
     case entry(SnapshotEntry)
-    /// A step of a value above `DecoderLimits.bigValueBytes`.
-    case bigValue(BigValueStep)
+    /// A step of a value above `DecoderLimits.bigValueBytes`: the decoder's `bigValueStep`. In here it
+    /// would make every event several times as large.
+    case bigValue
     /// A key whose value is above `DecoderLimits.assemblyBytes`; it was passed over, `value` is
     /// empty, and `size` is its encoded size in bytes.
     case refused(SnapshotEntry, size: Int)

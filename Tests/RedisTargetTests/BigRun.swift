@@ -122,7 +122,8 @@ final class BigRun {
                     event = try flow.decoder.next(flow.ring.readable)
                 }
                 flow.held = event
-                if case .bigValue(let step) = event, case .end = step.kind,
+                let step = flow.decoder.bigValueStep
+                if case .bigValue = event, case .end = step.kind,
                     endsAnnounced.insert(UInt64(index) << 32 | UInt64(step.number)).inserted
                 {
                     try? beforeEnd()
@@ -154,7 +155,8 @@ final class BigRun {
     ) throws(DecodeError) -> Bool {
         switch event {
         case .entry: wholeEntries += 1
-        case .bigValue(let step):
+        case .bigValue:
+            let step = flows[flow].decoder.bigValueStep
             switch step.kind {
             case .begin:
                 return try writer.begin(

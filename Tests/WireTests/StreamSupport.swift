@@ -219,11 +219,11 @@ enum StreamEvent: Equatable {
     case refusedRecord(Record, size: Int)
 
     /// Nil for `needMore`.
-    init?(_ event: SnapshotEvent) throws(DecodeError) {
+    init?(_ event: SnapshotEvent, _ step: BigValueStep) throws(DecodeError) {
         switch event {
         case .needMore: return nil
         case .entry(let entry): self = .entry(Entry(entry))
-        case .bigValue(let step): self = .bigValue(BigStep(step))
+        case .bigValue: self = .bigValue(BigStep(step))
         case .refused(let entry, let size): self = .refused(Entry(entry), size: size)
         case .journalBlob(let count, let body):
             var reader = JournalBlobReader(count: count, body: body)
@@ -281,7 +281,7 @@ struct FlowRun {
                     assembledBytesMaximum = max(assembledBytesMaximum, snapshot.assembledBytes)
                     openChunksMaximum = max(openChunksMaximum, snapshot.openChunkCount)
                     flowOffset = snapshot.flowOffset
-                    try take(raw, keepsEvents)
+                    try take(raw, snapshot.bigValueStep, keepsEvents)
                     ring.consume(snapshot.consumed)
                     if case .needMore = raw { break }
                     if case .journalOffset(let value) = raw { lsn = value }
@@ -305,13 +305,13 @@ struct FlowRun {
     }
 
     private mutating func take(
-        _ event: SnapshotEvent, _ keepsEvents: Bool
+        _ event: SnapshotEvent, _ step: BigValueStep, _ keepsEvents: Bool
     ) throws(DecodeError) {
         do {
             if keepsEvents {
-                if let copy = try StreamEvent(event) { events.append(copy) }
+                if let copy = try StreamEvent(event, step) { events.append(copy) }
             } else {
-                checksum = try FlowRun.touch(event, checksum)
+                checksum = try FlowRun.touch(event, step, checksum)
             }
         } catch {
             // The reader of a blob counts from the start of its body.
@@ -321,12 +321,12 @@ struct FlowRun {
 
     /// Reads every byte that the event shows, so that a wrong view is noticed.
     private static func touch(
-        _ event: SnapshotEvent, _ seed: UInt64
+        _ event: SnapshotEvent, _ step: BigValueStep, _ seed: UInt64
     ) throws(DecodeError) -> UInt64 {
         switch event {
         case .entry(let entry), .refused(let entry, _):
             return entry.value.xxh64(seed: entry.key.xxh64(seed: seed))
-        case .bigValue(let step):
+        case .bigValue:
             return step.entry.value.xxh64(seed: step.entry.key.xxh64(seed: seed))
         case .auxiliary(let name, let value):
             return value.xxh64(seed: name.xxh64(seed: seed))

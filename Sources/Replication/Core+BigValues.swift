@@ -89,19 +89,19 @@ extension Core {
     ) throws(DecodeError) -> Step {
         guard shadows!.isOpen(flow: flow.index, number: step.number) else { return .done }
         let type = RecordType(step.entry.type.family)
-        guard !shadows!.isLeft(flow: flow.index, number: step.number) else {
-            let isGivenUp = try shadows!.giveUp(flow: flow.index, number: step.number, target)
-            return isGivenUp ? .done : .blocked
-        }
-        if let refusedSize {
+        var entry = try targetEntry(step)
+        let isLeft = shadows!.isLeft(flow: flow.index, number: step.number)
+        if isLeft || refusedSize != nil {
             guard try shadows!.giveUp(flow: flow.index, number: step.number, target) else {
                 return .blocked
             }
-            flow.progress.snapshotByType[type].read += 1
-            refuse(step.entry, refusedSize, flow)
+            journalWriter.noteGivenUp(entry)
+            if !isLeft, let refusedSize {
+                flow.progress.snapshotByType[type].read += 1
+                refuse(step.entry, refusedSize, flow)
+            }
             return .done
         }
-        var entry = try targetEntry(step)
         if entry.expiryMilliseconds != 0 {
             entry.expiryMilliseconds = held.adjust(
                 entry.expiryMilliseconds, database: entry.database, key: entry.key,
@@ -127,11 +127,13 @@ extension Core {
             leaveOut(database: step.entry.database, key: step.entry.key, type, flow)
         case .failed(let command, let reason) where reason.hasPrefix("OOM ") && !isGuarded:
             // Somebody else has filled the target: that is no fault of the value, and will pass.
+            journalWriter.noteGivenUp(entry)
             flow.progress.snapshotByType[type].repaired += 1
             markForRepair(
                 database: step.entry.database, key: step.entry.key, flow: flow.index,
                 command: command, reason: "the target refused \(command): \(reason)")
         case .failed(let command, let reason):
+            journalWriter.noteGivenUp(entry)
             flow.progress.snapshotByType[type].failed += 1
             fail(
                 DeadLetters.Letter(

@@ -117,6 +117,11 @@ extension JournalWriter {
         try elementExpiries.timers?.take(entry, units: units, flow: flow, aliveAt: aliveAt)
     }
 
+    /// What was built of a value in parts is gone: its elements are not those of the key.
+    mutating func noteGivenUp(_ entry: SnapshotEntry) {
+        elementExpiries.remove(database: entry.database, key: entry.key)
+    }
+
     /// A whole value was left out. What is known of its elements is known all the same.
     mutating func noteLeftOut(_ entry: SnapshotEntry) {
         guard entry.type.hasElementExpiries else { return }

@@ -123,14 +123,15 @@ import Testing
     }
 
     private func runInParts(
-        _ policies: [String], conflict: String = "overwrite", own keys: [String] = []
+        _ policies: [String], conflict: String = "overwrite", own keys: [String] = [],
+        pacing: Pacing = .unlimited
     ) throws -> RecordedRun {
         let path = try Self.configuration(folder, policies)
         let text = try String(contentsOfFile: path, encoding: .utf8)
         try (text + "advanced: {bigValueBytes: 4096, flowRingBytes: 65536}\n").write(
             toFile: path, atomically: true, encoding: .utf8)
         return try RecordedRun(
-            "migrate", source: try Self.valuesInParts().source,
+            "migrate", source: try Self.valuesInParts().source, pacing: pacing,
             arguments: ["--config", path, "--conflict", conflict],
             prepare: { _, target, _ in
                 for key in keys { try target.client().call("SET", key, "own") }
@@ -198,6 +199,20 @@ import Testing
         let report = try run.report()
         #expect(report.elementsOpen == Self.partElements * 5 / 2)
         #expect(report.memberExpiriesDropped == 0 && report.snapshot.applied == 5)
+        #expect(run.complaints == [])
+    }
+
+    /// Of a value that is given up half way, no element is removed from what the target has instead.
+    @Test func partsOfKeptKeysAreNotExpired() throws {
+        // Slowly: parts come before it is known that the target has the key, and after.
+        let run = try runInParts(
+            ["hashFieldExpiry: expire-by-us", "setMemberExpiry: expire-by-us"], conflict: "skip",
+            own: ["hash: all", "set"], pacing: .bytesPerSecond(300_000))
+        let outcome = try run.waitForEnd()
+        #expect(outcome.exitCode == 0, "\(outcome)")
+        let report = try run.report()
+        #expect(report.keysKept == 2 && report.snapshot.applied == 3)
+        #expect(report.elementsOpen == Self.partElements / 2)
         #expect(run.complaints == [])
     }
 

@@ -119,7 +119,6 @@ struct ShadowStreamBuilder: ~Copyable {
         }
     }
 
-    // XADD key id field value ...
     private mutating func add(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
     ) throws(DecodeError) -> Bool {
@@ -127,22 +126,10 @@ struct ShadowStreamBuilder: ~Copyable {
             if entryInHand == nil { entryInHand = try reader.nextEntry(&progress) }
             guard let message = entryInHand else { return true }
             let fields = reader.mark
-            var bytes = entry.key.count + TargetConnection.argumentBytes(StreamID.textCapacity) * 3
-            while let field = try reader.nextField() {
-                bytes += TargetConnection.argumentBytes(field.name.count)
-                bytes += TargetConnection.argumentBytes(field.value.count)
+            guard try commands.add(message, fieldsOf: &reader, entry, place, target) else {
+                reader.rewind(to: fields)
+                return false
             }
-            reader.rewind(to: fields)
-            guard try commands.begin(entry, place, target, bytes) else { return false }
-            target.header(arguments: 3 + message.fieldCount * 2)
-            target.argument("XADD")
-            target.argument(entry.key)
-            try commands.argument(message.id, target)
-            while let field = try reader.nextField() {
-                target.argument(field.name)
-                target.argument(field.value)
-            }
-            place.endPart(entry, target)
             entryInHand = nil
         }
     }

@@ -126,7 +126,6 @@ struct StreamBuilder: ~Copyable {
         }
     }
 
-    // XADD key id field value ...
     private mutating func add(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
     ) throws(DecodeError) -> Bool {
@@ -135,26 +134,10 @@ struct StreamBuilder: ~Copyable {
             stage = reader.metadata.length == 0 ? .temporaryGroup : .identity
             return true
         }
-        let fields = reader.mark
-        var bytes = entry.key.count + TargetConnection.argumentBytes(StreamID.textCapacity) * 3
-        while let field = try reader.nextField() {
-            bytes += TargetConnection.argumentBytes(field.name.count)
-            bytes += TargetConnection.argumentBytes(field.value.count)
-        }
-        guard try commands.begin(entry, place, target, bytes) else {
+        guard try commands.add(message, fieldsOf: &reader, entry, place, target) else {
             try reader.rewind(to: start)
             return false
         }
-        try reader.rewind(to: fields)
-        target.header(arguments: 3 + message.fieldCount * 2)
-        target.argument("XADD")
-        target.argument(entry.key)
-        try commands.argument(message.id, target)
-        while let field = try reader.nextField() {
-            target.argument(field.name)
-            target.argument(field.value)
-        }
-        place.endPart(entry, target)
         return true
     }
 

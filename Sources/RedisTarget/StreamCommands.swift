@@ -1,8 +1,20 @@
 import Bytes
 import Wire
 
-/// The commands that build a stream beside its entries (protocol.md 3.9.7). Each writes one command;
-/// false if there is no room for it.
+/// What reads the fields of a stream's entry, and can go back to them.
+protocol StreamFieldReader: ~Copyable {
+    associatedtype Mark
+
+    var mark: Mark { get }
+    mutating func nextField() throws(DecodeError) -> (name: ByteView, value: ByteView)?
+    mutating func rewind(to mark: Mark) throws(DecodeError)
+}
+
+extension StreamReader: StreamFieldReader {}
+extension StreamPartReader: StreamFieldReader {}
+
+/// The commands that build a stream (protocol.md 3.9.7). Each writes one command; false if there is no
+/// room for it.
 struct StreamCommands: ~Copyable {
     private let knowsEntriesRead: Bool
     private var text: RegionBuffer
@@ -11,6 +23,32 @@ struct StreamCommands: ~Copyable {
     init(knowsEntriesRead: Bool) throws(SystemError) {
         text = try RegionBuffer(capacity: 4096)
         self.knowsEntriesRead = knowsEntriesRead
+    }
+
+    /// The reader is behind the head of the entry; without room it is left anywhere in its fields.
+    // XADD key id field value ...
+    mutating func add<Reader: StreamFieldReader & ~Copyable>(
+        _ message: StreamEntry, fieldsOf reader: inout Reader, _ entry: SnapshotEntry,
+        _ place: EntryPlace, _ target: TargetConnection
+    ) throws(DecodeError) -> Bool {
+        let fields = reader.mark
+        var bytes = entry.key.count + TargetConnection.argumentBytes(StreamID.textCapacity) * 3
+        while let field = try reader.nextField() {
+            bytes += TargetConnection.argumentBytes(field.name.count)
+            bytes += TargetConnection.argumentBytes(field.value.count)
+        }
+        try reader.rewind(to: fields)
+        guard try begin(entry, place, target, bytes) else { return false }
+        target.header(arguments: 3 + message.fieldCount * 2)
+        target.argument("XADD")
+        target.argument(entry.key)
+        try argument(message.id, target)
+        while let field = try reader.nextField() {
+            target.argument(field.name)
+            target.argument(field.value)
+        }
+        place.endPart(entry, target)
+        return true
     }
 
     /// A stream without entries is made by a group that is taken away again.

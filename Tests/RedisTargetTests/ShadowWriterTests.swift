@@ -150,10 +150,11 @@ import Wire
             try run.write([try #require(entry)])
             #expect(run.swaps == 0 && run.failures.map(\.key) == [key])
             let reason = run.failures.first?.reason ?? ""
-            // A stream has lost its groups with it.
-            #expect(
-                reason.contains("taskName") || key == "x" && reason.contains("NOGROUP"), "\(reason)"
-            )
+            // A stream has lost its groups with it, or loses them to come: how much of it was made
+            // by then is chance.
+            let isRefused =
+                reason.contains("NOGROUP") || reason.contains("requires the key to exist")
+            #expect(reason.contains("taskName") || key == "x" && isRefused, "\(reason)")
             #expect(try Self.keys(target) == [key])
             #expect(try other.call("GET", key).text == "old")
         }

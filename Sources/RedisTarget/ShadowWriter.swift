@@ -106,7 +106,10 @@ public struct ShadowWriter: ~Copyable {
         }
     }
 
-    /// Whether a value was begun, and neither ended nor given up.
+    /// Whether any value was begun, and neither ended nor given up.
+    public var hasOpen: Bool { !shadows.isEmpty }
+
+    /// Whether this one was.
     public func isOpen(flow: Int, number: UInt32) -> Bool {
         shadows[ShadowWriter.id(flow, number)] != nil
     }

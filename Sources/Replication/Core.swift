@@ -343,7 +343,10 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         if isFinishing, !isLeaving, mayLeaveRepairs() { leave() }
         if isSourceLeft, readerSocket == nil {
             releaseHeldExpiries()
-            let isSettled = target.commandsInFlight == 0 && held.count == 0 && !lane.isTaken
+            // Removing a shadow may have to wait for its turn, too.
+            let isSettled =
+                target.commandsInFlight == 0 && held.count == 0 && !lane.isTaken
+                && shadows?.hasOpen != true
             if isSettled || !isTargetUsable {
                 giveUpWrittenRepairs()
                 reactor.stop()

@@ -202,6 +202,20 @@ import Testing
         #expect(report.snapshot.pending == 0 && report.snapshot.applied == 0)
     }
 
+    /// So does one whose rate lets nothing through at that moment: it waits for its turn.
+    @Test func aStoppedRunLeavesNoPartWhateverItsRate() throws {
+        let data = slowData()
+        let target = try RedisServer()
+        let client = try target.client()
+        let run = try RecordedRun(
+            "migrate", source: .synthetic(data), arguments: ["--max-bytes", "100000"],
+            target: target)
+        _ = try waitForShadow(client)
+        run.interrupt()
+        #expect(try run.waitForEnd().exitCode == 143)
+        #expect(try client.call("DBSIZE").integer == 0)
+    }
+
     /// What a killed run left is removed by the next one of its name, and nothing of others.
     @Test func aKilledRunsPartIsSwept() throws {
         let data = slowData()

@@ -68,6 +68,9 @@ public struct MemoryRoom: Sendable {
     public private(set) var isShort = false
     /// What that command may add.
     public private(set) var needed = 0
+    /// Answers for which a command is still let wait for what was begun before it: it has to go alone,
+    /// and small ones must not come in between for ever. It may have gone away meanwhile.
+    private var waitsAlone = 0
 
     /// What is begun must fit; so it is until the target has said that it has no limit.
     public var isLimited: Bool {
@@ -99,10 +102,15 @@ public struct MemoryRoom: Sendable {
         // Behind others only what fits for certain; alone, what probably does: the target looks for
         // room before it carries out a command, not after.
         if begun + most <= roomInFlight {
+            guard waitsAlone == 0 else { return false }
             isShort = false
             return true
         }
-        guard begun == 0 else { return false }
+        guard begun == 0 else {
+            if most > roomInFlight, likely <= room { waitsAlone = 2 }
+            return false
+        }
+        waitsAlone = 0
         needed = likely
         isShort = needed > room
         return !isShort
@@ -128,6 +136,7 @@ public struct MemoryRoom: Sendable {
         guard let before = begunBefore else { return }
         begun -= before
         begunBefore = nil
+        waitsAlone = max(0, waitsAlone - 1)
         self.sample = sample
         // After a refusal an evicting target must have room, too.
         if wasRefusedLast, limit > 0, room <= 0 { return }

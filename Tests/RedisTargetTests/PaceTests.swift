@@ -146,6 +146,38 @@ struct MemoryRoomTests {
         #expect(far.admits(32 << 20))
     }
 
+    /// A command that must go alone gets its turn, however many small ones of others there are.
+    @Test func aLargeCommandIsNotStarved() {
+        let full = sample(used: 6 << 30, limit: 8 << 30)
+        let room = Room(full)
+        #expect(room.admits(100))
+        room.begin(100)
+        #expect(!room.admits(1, .bytes(1 << 30)) && !room.value.isShort)
+        #expect(!room.admits(100) && room.admits(100, .nothing))
+        #expect(room.value.mustAskNow)
+        room.ask(full)
+        #expect(!room.admits(100))
+        #expect(room.admits(1, .bytes(1 << 30)))
+        room.begin(1, .bytes(1 << 30))
+        room.ask(full)
+        #expect(room.admits(100))
+    }
+
+    /// One that is not asked for any more does not hold up the others for long, nor one that would not
+    /// fit alone.
+    @Test func whoWaitsAloneMayGoAway() {
+        let full = sample(used: 6 << 30, limit: 8 << 30)
+        let room = Room(full)
+        room.begin(100)
+        #expect(!room.admits(1, .bytes(1 << 30)))
+        room.ask(full)
+        #expect(!room.admits(100))
+        room.ask(full)
+        #expect(room.admits(100))
+        room.begin(100)
+        #expect(!room.admits(1, .bytes(4 << 30)) && room.admits(100))
+    }
+
     /// What a command says of itself counts for more than its size.
     @Test func demands() {
         let room = Room(sample(used: 0, limit: 64 << 20))

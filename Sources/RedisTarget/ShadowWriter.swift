@@ -38,6 +38,8 @@ public struct ShadowWriter: ~Copyable {
         var measured: Int?
         var isAsked = false
         var failure: (command: String, reason: String)?
+        /// Whether the target has the key is asked and not answered.
+        var isGuardOpen = false
         /// The target has the key already, and keeps it.
         var isLeft = false
         /// A string that is not the lane's.
@@ -119,6 +121,11 @@ public struct ShadowWriter: ~Copyable {
         shadows[ShadowWriter.id(flow, number)]?.isLeft ?? false
     }
 
+    /// Whether a guarded begin is not answered yet, so that `isLeft` is not known.
+    public func awaitsGuard(flow: Int, number: UInt32) -> Bool {
+        shadows[ShadowWriter.id(flow, number)]?.isGuardOpen ?? false
+    }
+
     private static func id(_ flow: Int, _ number: UInt32) -> UInt64 {
         UInt64(flow) << 32 | UInt64(number)
     }
@@ -153,7 +160,7 @@ public struct ShadowWriter: ~Copyable {
         target.end(.shadow, flow: flow, database: entry.database, nextLSN: UInt64(number))
         shadows[ShadowWriter.id(flow, number)] = Shadow(
             database: entry.database, name: entry.key.array(), family: entry.type.family,
-            pending: isGuarded ? 2 : 1)
+            pending: isGuarded ? 2 : 1, isGuardOpen: isGuarded)
         return .sent
     }
 
@@ -430,6 +437,7 @@ public struct ShadowWriter: ~Copyable {
         let id = ShadowWriter.id(Int(reply.command.flow), number)
         guard shadows[id] != nil else { return }
         shadows[id]!.pending -= 1
+        if reply.command.kind == .shadowGuard { shadows[id]!.isGuardOpen = false }
         if reply.reply.hasError {
             if shadows[id]!.failure == nil {
                 shadows[id]!.failure = (

@@ -88,6 +88,10 @@ extension Core {
         _ step: BigValueStep, _ refusedSize: Int?, _ flow: Flow
     ) throws(DecodeError) -> Step {
         guard shadows!.isOpen(flow: flow.index, number: step.number) else { return .done }
+        // The answer may count the value, too.
+        guard !shadows!.awaitsGuard(flow: flow.index, number: step.number) else {
+            return .blocked
+        }
         let type = RecordType(step.entry.type.family)
         var entry = try targetEntry(step)
         let isLeft = shadows!.isLeft(flow: flow.index, number: step.number)

@@ -41,6 +41,10 @@ final class BigRun {
     private(set) var refusedValues = 0
     private(set) var damage: [DecodeError] = []
     private(set) var refusals = 0
+    /// Values must not replace keys of the target.
+    var isGuarded = false
+    /// Values that the target had, as the reply told, before they were known to be refused.
+    private(set) var leftValues = 0
     /// Called before the last step of each value is asked for the first time.
     var beforeEnd: () throws -> Void = {}
     /// Called for each part of a string that has been sent, with the bytes up to its end.
@@ -64,7 +68,7 @@ final class BigRun {
         self.writer = writer
         pipeline.onReply = { [unowned self] reply in
             switch reply.command.kind {
-            case .shadow, .shadowClaim, .shadowLength:
+            case .shadow, .shadowClaim, .shadowLength, .shadowGuard:
                 self.writer.settle(reply, self.pipeline.target)
             default: break
             }
@@ -160,7 +164,8 @@ final class BigRun {
             switch step.kind {
             case .begin:
                 return try writer.begin(
-                    step.entry, isGuarded: false, flow: flow, number: step.number, to: target)
+                    step.entry, isGuarded: isGuarded, flow: flow, number: step.number,
+                    to: target)
                     != .blocked
             case .part(let part):
                 let outcome = try writer.write(
@@ -174,6 +179,13 @@ final class BigRun {
                     }
                 }
                 return outcome != .blocked
+            case .end where writer.awaitsGuard(flow: flow, number: step.number):
+                return false
+            case .end where writer.isLeft(flow: flow, number: step.number):
+                guard try writer.giveUp(flow: flow, number: step.number, target) else {
+                    return false
+                }
+                leftValues += 1
             case .end(.some):
                 guard try writer.giveUp(flow: flow, number: step.number, target) else {
                     return false
@@ -181,7 +193,8 @@ final class BigRun {
                 refusedValues += 1
             case .end(nil):
                 switch try writer.finish(
-                    step.entry, as: .entry, flow: flow, number: step.number, to: target)
+                    step.entry, as: isGuarded ? .guardedEntry : .entry, flow: flow,
+                    number: step.number, to: target)
                 {
                 case .blocked: return false
                 case .sent: swaps += 1

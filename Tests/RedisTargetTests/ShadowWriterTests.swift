@@ -160,6 +160,36 @@ import Wire
         }
     }
 
+    /// Whether the target has a key is known before its value ends, however it ends: here one that is
+    /// above the limit, one that could be written, and one whose question the target refuses.
+    @Test func theGuardIsAnsweredBeforeTheEnd() throws {
+        let target = try RedisServer()
+        let client = try target.client()
+        try client.call("SET", "kept", "theirs")
+        let kept = try StoredEntry(.set, "kept", Self.set(2000))
+        var limits = BigRun.limits
+        limits.valueBytes = 5000
+        for limits in [BigRun.limits, limits] {
+            let run = try BigRun(target)
+            run.isGuarded = true
+            try run.write([BigRun.snapshot([kept])], limits: limits)
+            #expect(run.leftValues == 1 && run.refusedValues == 0 && run.swaps == 0)
+        }
+        try client.call("ACL", "SETUSER", "default", "-exists")
+        let run = try BigRun(target)
+        run.isGuarded = true
+        try run.write([kept])
+        #expect(run.failures.map(\.command) == ["EXISTS"] && run.swaps == 0)
+        #expect(try client.call("GET", "kept").text == "theirs")
+    }
+
+    /// The bytes of a set.
+    private static func set(_ count: Int) -> [UInt8] {
+        var bytes = [0x40 | UInt8(count >> 8), UInt8(truncatingIfNeeded: count)]
+        for number in 0..<count { bytes += [4] + Array("\(1000 + number)".utf8) }
+        return bytes
+    }
+
     /// Pending entries whose message is deleted cannot be made, and are counted.
     @Test func pendingEntriesOfDeletedMessagesAreCounted() throws {
         let source = try RedisServer()

@@ -57,6 +57,8 @@ extension Core {
         guard checkConflicts() else { return .done }
         if mustWait { return .blocked }
         guard keysKept > 0 else { return nil }
+        // It is settled here, even if the run ends by a mark.
+        flow.heldIsCounted = false
         var keysMarked = 0
         journalWriter.forEachKey(of: record, match) { database, key, use in
             guard use != .read, keeps(database: database, key: key),
@@ -85,7 +87,6 @@ extension Core {
         journalWriter.forEachKey(of: record, match) { database, key, use in
             if use != .read { conflicts.noteWritten(database: database, key: key) }
         }
-        checkConflicts()
     }
 
     /// False, and the run ends, if the names of kept keys are lost.

@@ -99,6 +99,8 @@ extension Core {
             return .done
         }
         if isNew { watch(record, match, flow) }
+        // A mark may have ended the run, which takes the record back.
+        guard !flow.isDone else { return .done }
         if match.rule == .flushAll || match.rule == .flushDatabase {
             guard !keyRules.isActive || keepsFlush(record, match) else {
                 return passOverFlush(record, match, flow)
@@ -106,7 +108,10 @@ extension Core {
             return try flush(record, isInSnapshot: isInSnapshot, flow)
         }
         if let step = keepConflicts(record, match, flow) { return step }
-        if repairs.doubtfulCount > 0 || pops.isWaiting { watchRepairs(record, match, flow) }
+        if repairs.doubtfulCount > 0 || pops.isWaiting {
+            watchRepairs(record, match, flow)
+            guard !flow.isDone else { return .done }
+        }
         let context = RecordContext(
             flow: flow.index, type: match.type, nextLSN: isInSnapshot ? 0 : record.lsn + 1,
             isInSnapshot: isInSnapshot, unixMilliseconds: cp_unix_milliseconds())
@@ -119,6 +124,9 @@ extension Core {
         } catch {
             throw located(error, flow, opcode: record.operation.rawValue)
         }
+        guard outcome != .blocked, outcome != .flush else { return .blocked }
+        // Counted by what became of it: nothing takes it back any more, not even the end of the run.
+        flow.heldIsCounted = false
         if isInSnapshot, placement.wantsVotes, outcome == .sent, setsHyperLogLog(record, match),
             let key = journalWriter.key(of: record, match),
             placement.verdict(key, flow: flow.index) == .unknown
@@ -132,7 +140,7 @@ extension Core {
         case .sent:
             flow.recordsPending += 1
         case .blocked, .flush:
-            return .blocked
+            break
         case .filtered:
             flow.progress.journalByType[match.type].filtered += 1
         case .skipped:

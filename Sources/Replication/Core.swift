@@ -323,6 +323,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         target.pumpOversize()
         if lane.hasNewRoom() { resumeBlockedFlows() }
         if !databasesToSweep.isEmpty { sweep() }
+        if !isLeaving { checkConflicts() }
         advanceRepairs()
         removeDueElements()
         deadLetters.flush()

@@ -10,7 +10,13 @@ extension Core {
         let (command, key) = target.name(of: reply.command)
         let own = sourceName(database, key)
         conflicts.answeredBaseline(database: own.database, key: own.key)
-        guard reply.foundKey else { return false }
+        guard reply.foundKey else {
+            // Refused unseen, maybe: the target may have the key, so no record may touch it.
+            if reply.recordFailed || reply.reply.hasError {
+                conflicts.keep(database: own.database, key: own.key)
+            }
+            return false
+        }
         held.cancel(database: database, key: key)
         journalWriter.elementExpiries.remove(database: database, key: key)
         let type = reply.command.type

@@ -159,6 +159,34 @@ import Testing
         #expect(run.complaints == [])
     }
 
+    /// A baseline that is refused before the target has looked tells nothing of the key, so it is kept.
+    @Test func aRefusedBaselineOpensNoKey() throws {
+        let target = try RedisServer()
+        let client = try target.client()
+        try client.call("RPUSH", "list", "theirs")
+        try client.call("ACL", "SETUSER", "default", "-restore")
+        let run = try RecordedRun(
+            "replicate", source: .emulated(EmulationOptions(release: .v1_40, flowCount: 2)),
+            arguments: ["--conflict", "skip"], target: target,
+            beforeStart: { source in
+                try source.execute("RPUSH list ours")
+                try source.execute("SET string v")
+            })
+        try run.waitUntilAcknowledgedFirst()
+        try run.source.execute("RPUSH list more")
+        try run.source.execute("SET string new")
+        try run.waitUntilAcknowledged()
+        run.interrupt()
+        _ = try run.waitForEnd()
+        #expect(
+            try client.call("LRANGE", "list", "0", "-1").elements?.compactMap(\.text) == ["theirs"])
+        #expect(try client.call("GET", "string").text == "new")
+        let report = try run.report()
+        #expect(report.snapshot.failed == 1 && report.recordsOfKeptKeys == 1)
+        #expect(report.findings.map(\.key) == ["list"])
+        #expect(run.complaints == [])
+    }
+
     /// Nothing there, nothing to panic about.
     @Test func panicWithoutAConflictIsNone() throws {
         let recording = try TestSupport.Recording("types-lz4")

@@ -12,10 +12,10 @@ extension ShadowWriter {
     ) throws(DecodeError) -> Bool {
         let key = try makeName(flow, number)
         let bytes =
-            (entry.key.count + key.count) * 3 + TargetConnection.argumentBytes(20) * 12
+            (entry.key.count + key.count) * 4 + TargetConnection.argumentBytes(20) * 14
         guard
             try target.begin(
-                flow: flow, database: entry.database, bytes: bytes, commands: 6, demand: .nothing)
+                flow: flow, database: entry.database, bytes: bytes, commands: 7, demand: .nothing)
         else { return false }
         let place = EntryPlace(
             flow: flow, kind: kind, type: RecordType(entry.type.family), nextLSN: 0,
@@ -24,6 +24,7 @@ extension ShadowWriter {
             // All its elements have expired: such a key does not exist.
             put(place.isGuarded ? "EXISTS" : "UNLINK", entry.key, to: target)
             place.end(entry, target)
+            putRemoval(key, entry, flow, number, to: target)
             return true
         }
         // Names the key for the replies.
@@ -50,7 +51,18 @@ extension ShadowWriter {
         target.header(arguments: 1)
         target.argument("EXEC")
         place.end(entry, target)
+        putRemoval(key, entry, flow, number, to: target)
         return true
+    }
+
+    /// A transaction that is refused leaves the shadow.
+    private func putRemoval(
+        _ key: ByteView, _ entry: SnapshotEntry, _ flow: Int, _ number: UInt32,
+        to target: TargetConnection
+    ) {
+        put("UNLINK", key, to: target)
+        target.end(
+            .shadowRemoval, flow: flow, database: entry.database, nextLSN: UInt64(number))
     }
 
     private func putExpiry(

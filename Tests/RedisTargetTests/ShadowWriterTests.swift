@@ -106,7 +106,7 @@ import Wire
         #expect(seen == ["string", "-1"])
         #expect(try client.call("PEXPIRETIME", "z").integer == Int64(Self.expiry))
         let names = run.pipeline.answers.map(\.command)
-        #expect(names.suffix(5) == ["MULTI", "UNLINK", "RENAME", "PEXPIREAT", "EXEC"])
+        #expect(names.suffix(6) == ["MULTI", "UNLINK", "RENAME", "PEXPIREAT", "EXEC", "UNLINK"])
         #expect(names.filter { $0 == "EXEC" }.count == 1)
         #expect(run.pipeline.records.map(\.key) == ["z"])
         #expect(try Self.keys(target) == ["z"])
@@ -188,6 +188,24 @@ import Wire
         var bytes = [0x40 | UInt8(count >> 8), UInt8(truncatingIfNeeded: count)]
         for number in 0..<count { bytes += [4] + Array("\(1000 + number)".utf8) }
         return bytes
+    }
+
+    /// A swap that the target refuses fails its value, and leaves neither a shadow nor a changed key.
+    @Test func aRefusedSwapLeavesNothing() throws {
+        let source = try RedisServer()
+        try Self.fill(source)
+        let target = try RedisServer()
+        let client = try target.client()
+        try client.call("SET", "l", "old")
+        try client.call("ACL", "SETUSER", "default", "-rename")
+        let entry = try StoredEntry.all(of: source).first {
+            $0.database == 0 && $0.view.key.equals("l")
+        }
+        let run = try BigRun(target)
+        try run.write([try #require(entry)])
+        #expect(run.pipeline.records.map(\.recordFailed) == [true])
+        #expect(try client.call("GET", "l").text == "old")
+        #expect(try Self.keys(target) == ["l"])
     }
 
     /// Pending entries whose message is deleted cannot be made, and are counted.

@@ -454,10 +454,21 @@ struct EntryPlace {
         target.header(arguments: 3)
         target.argument("PEXPIREAT")
         target.argument(entry.key)
-        target.argument(decimal: entry.expiryMilliseconds)
+        target.argument(decimal: expiry(entry))
         endPart(entry, target)
         return true
     }
+
+    /// Of a guarded entry not in the past: what is built would be gone before it is renamed, and that
+    /// is an error.
+    func expiry(_ entry: SnapshotEntry) -> Int64 {
+        isGuarded
+            ? max(entry.expiryMilliseconds, unixMilliseconds + EntryPlace.shortestLifeMilliseconds)
+            : entry.expiryMilliseconds
+    }
+
+    /// The target executes a transaction in less.
+    private static let shortestLifeMilliseconds: Int64 = 1000
 
     /// Ends the transaction and the entry.
     func exec(

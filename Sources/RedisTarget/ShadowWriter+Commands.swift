@@ -8,7 +8,7 @@ extension ShadowWriter {
     /// however large it is.
     mutating func swap(
         _ entry: SnapshotEntry, as kind: CommandKind, flow: Int, number: UInt32, isEmpty: Bool,
-        to target: TargetConnection
+        unixMilliseconds: Int64, to target: TargetConnection
     ) throws(DecodeError) -> Bool {
         let key = try makeName(flow, number)
         let bytes =
@@ -19,9 +19,9 @@ extension ShadowWriter {
         else { return false }
         let place = EntryPlace(
             flow: flow, kind: kind, type: RecordType(entry.type.family), nextLSN: 0,
-            unixMilliseconds: 0)
+            unixMilliseconds: unixMilliseconds)
         guard !isEmpty else {
-            // All its elements have expired: such a key does not exist.
+            // All its elements have expired, or it has: such a key does not exist.
             put(place.isGuarded ? "EXISTS" : "UNLINK", entry.key, to: target)
             place.end(entry, target)
             putRemoval(key, entry, flow, number, to: target)
@@ -71,7 +71,7 @@ extension ShadowWriter {
         target.header(arguments: 3)
         target.argument("PEXPIREAT")
         target.argument(key)
-        target.argument(decimal: max(1, entry.expiryMilliseconds))
+        target.argument(decimal: max(1, place.expiry(entry)))
         place.endPart(entry, target)
     }
 

@@ -296,10 +296,12 @@ public struct ShadowWriter: ~Copyable {
 
     /// Ends a value whose parts are all written: puts it in the place of its key, or gives it up if
     /// something of it was refused.
-    /// - Parameter kind: what its last command is marked as; see `EntryWriter.write`.
+    /// - Parameters:
+    ///   - kind: what its last command is marked as; see `EntryWriter.write`.
+    ///   - unixMilliseconds: now; a key whose expiry has come is not made.
     public mutating func finish(
         _ entry: SnapshotEntry, as kind: CommandKind, flow: Int, number: UInt32,
-        to target: TargetConnection
+        unixMilliseconds: Int64, to target: TargetConnection
     ) throws(DecodeError) -> ShadowOutcome {
         let id = ShadowWriter.id(flow, number)
         if lane.value == id {
@@ -332,10 +334,13 @@ public struct ShadowWriter: ~Copyable {
         {
             entry.expiryMilliseconds = shadow.latestExpiry
         }
+        let isPast =
+            entry.expiryMilliseconds != 0 && entry.expiryMilliseconds <= unixMilliseconds
         guard
             try swap(
                 entry, as: kind, flow: flow, number: number,
-                isEmpty: shadow.measured == 0 && shadow.family != .stream, to: target)
+                isEmpty: isPast || shadow.measured == 0 && shadow.family != .stream,
+                unixMilliseconds: unixMilliseconds, to: target)
         else { return .blocked }
         shadows[id] = nil
         if isExpiring, !takesExpiry { keyExpiriesDropped += shadow.expiring }

@@ -116,7 +116,7 @@ extension Core {
         guard checkConflicts() else { return .done }
         switch try shadows!.finish(
             entry, as: isGuarded ? .guardedEntry : .entry, flow: flow.index, number: step.number,
-            to: target)
+            unixMilliseconds: cp_unix_milliseconds(), to: target)
         {
         case .blocked:
             return .blocked

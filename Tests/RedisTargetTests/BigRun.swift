@@ -194,7 +194,7 @@ final class BigRun {
             case .end(nil):
                 switch try writer.finish(
                     step.entry, as: isGuarded ? .guardedEntry : .entry, flow: flow,
-                    number: step.number, to: target)
+                    number: step.number, unixMilliseconds: 1_700_000_000_000, to: target)
                 {
                 case .blocked: return false
                 case .sent: swaps += 1

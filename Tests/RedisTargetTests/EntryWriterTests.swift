@@ -1,4 +1,5 @@
 import Bytes
+import Foundation
 import TestSupport
 import Testing
 import Wire
@@ -210,6 +211,24 @@ import Wire
         try run.write(entries)
         #expect(run.pipeline.answers.allSatisfy { $0.error == nil })
         #expect(try StateReader(target.client()).read().isEmpty)
+    }
+
+    /// A guarded entry whose expiry has passed is no failure: it may come to its place before it goes.
+    @Test(arguments: methods)
+    func pastExpiriesOfGuardedEntries(_ method: EntryWriter.Method) throws {
+        let target = try RedisServer()
+        let now = Int64(Date().timeIntervalSince1970 * 1000)
+        let entries = try [
+            StoredEntry(.string, "string", [1, 0x76], expiryMilliseconds: now - 1000),
+            StoredEntry(.set, "set", [1, 1, 0x76], expiryMilliseconds: now - 1000),
+        ]
+        let run = try EntryRun(target, method, unixMilliseconds: now)
+        try run.write(entries, as: .guardedEntry)
+        let answers = run.pipeline.answers.filter { $0.kind == .guardedEntry }
+        #expect(answers.count == 2 && answers.allSatisfy { !$0.recordFailed }, "\(answers)")
+        for key in ["string", "set"] {
+            #expect(try target.client().call("PTTL", key).integer ?? 0 <= 1000)
+        }
     }
 
     // MARK: What is empty, foreign or old

@@ -208,6 +208,23 @@ import Wire
         #expect(try Self.keys(target) == ["l"])
     }
 
+    /// A value whose expiry has passed meanwhile is no failure: there is no such key.
+    @Test(arguments: [false, true])
+    func aPastExpiryIsNoFailure(isGuarded: Bool) throws {
+        let target = try RedisServer()
+        let client = try target.client()
+        if !isGuarded { try client.call("SET", "past", "old") }
+        let run = try BigRun(target)
+        run.isGuarded = isGuarded
+        let past: Int64 = 1_600_000_000_000
+        try run.write([
+            try StoredEntry(.set, "past", Self.set(2000), expiryMilliseconds: past)
+        ])
+        #expect(run.swaps == 1 && run.failures.isEmpty)
+        #expect(run.pipeline.answers.allSatisfy { !$0.recordFailed && $0.error == nil })
+        #expect(try client.call("DBSIZE").integer == 0)
+    }
+
     /// Pending entries whose message is deleted cannot be made, and are counted.
     @Test func pendingEntriesOfDeletedMessagesAreCounted() throws {
         let source = try RedisServer()

@@ -96,14 +96,16 @@ final class EntryRun {
 
     /// Writes all entries; each of `flows` flows writes its share in order, and all are asked in every
     /// turn.
-    func write(_ entries: [StoredEntry], flows: Int = 1) throws {
+    func write(
+        _ entries: [StoredEntry], flows: Int = 1, as kind: CommandKind = .entry
+    ) throws {
         var shares = [[StoredEntry]](repeating: [], count: flows)
         for (index, entry) in entries.enumerated() { shares[index % flows].append(entry) }
         for flow in 0..<flows { shares[flow].reverse() }
         try pipeline.run({ target in
             for flow in 0..<flows {
                 while let entry = shares[flow].last {
-                    guard try self.write(entry, flow, target) else { break }
+                    guard try self.write(entry, flow, kind, target) else { break }
                     shares[flow].removeLast()
                 }
             }
@@ -112,11 +114,11 @@ final class EntryRun {
     }
 
     private func write(
-        _ entry: StoredEntry, _ flow: Int, _ target: TargetConnection
+        _ entry: StoredEntry, _ flow: Int, _ kind: CommandKind, _ target: TargetConnection
     ) throws -> Bool {
         do {
             let outcome = try writer.write(
-                entry.view, flow: flow, as: .entry, nextLSN: 0,
+                entry.view, flow: flow, as: kind, nextLSN: 0,
                 unixMilliseconds: unixMilliseconds, to: target)
             guard outcome != .blocked else {
                 refusals += 1

@@ -104,10 +104,21 @@ extension Core {
         }
         // Another type, for instance. What has nothing to do with the key passes.
         let flow = Int(command.flow)
-        if flow < flows.count { _ = markRefused(reply, flows[flow]) }
+        let isMarked = flow < flows.count && markRefused(reply, flows[flow])
+        if !isMarked { nameRefusedRemoval(key) }
         journalWriter.elementExpiries.timers?.retry(
             database: database, key: key, element: element.array(), expiry: expiry,
             now: cp_unix_milliseconds())
+    }
+
+    /// The first one stands for all: what refuses one removal refuses the next.
+    private func nameRefusedRemoval(_ key: ByteView) {
+        guard !toldOfRefusedRemoval else { return }
+        toldOfRefusedRemoval = true
+        targetNotices.append(
+            "fields and members whose expiry has come stay on the target, which refuses to remove "
+                + "one of \(key.printable()): \(refusal); that is tried again every second, and "
+                + "needs +hdel and +srem")
     }
 
     private func failElementTimers(_ error: SystemError) {

@@ -219,6 +219,12 @@ extension Core {
             guard !conflicts.isKept(database: repair.database, key: key) else { return }
             nameForRepair(
                 repair.database, key, repair.flow, repair.command, repair.reason, why)
+            // Of a key in doubt none would ever be sent. A run that goes on reads the key again.
+            if !isLeaving {
+                let name = targetName(repair.database, key)
+                journalWriter.elementExpiries.timers?.remove(
+                    database: name.database, key: name.key)
+            }
         }
         // The entry stays open in the log: the next reader of it should know.
         if writingRepair == index { writingRepair = nil }

@@ -146,6 +146,9 @@ extension Core {
                 flow.progress.snapshotByType[reply.command.type].repaired += 1
             } else if reply.recordFailed {
                 flow.progress.snapshotByType[reply.command.type].failed += 1
+                // It has no elements on the target.
+                journalWriter.elementExpiries.remove(
+                    database: Int(reply.command.database), key: target.name(of: reply.command).key)
                 nameFailure(reply, flow)
             } else {
                 flow.progress.snapshotByType[reply.command.type].applied += 1

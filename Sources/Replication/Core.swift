@@ -99,6 +99,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var databasesToSweep: [Int] = []
     var sweepCursor: [UInt8] = []
     var targetNotices: [String] = []
+    /// Once a run: the target refuses to remove elements whose expiry has come.
+    var toldOfRefusedRemoval = false
     var journalWriter = JournalWriter()
     let keyRules: KeyRules
     /// The target let us in, and nothing has shown since that it is gone.

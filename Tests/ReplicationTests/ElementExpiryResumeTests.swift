@@ -74,6 +74,48 @@ import Testing
         #expect(source.breaches == [])
     }
 
+    /// A value that the target refuses has no elements to remove.
+    @Test func aRefusedValueHasNone() throws {
+        let source = try SimulatorServer(source: .emulated(EmulationOptions(flowCount: 1)))
+        try source.start()
+        defer { source.stop() }
+        let target = try RedisServer()
+        try target.client().call("ACL", "SETUSER", "default", "-hset")
+        let directory = try TemporaryDirectory()
+        try source.execute("HSETEX h 100000 late 1")
+        let run = try Replicator(settings: settings(source, target, directory))
+        try run.start()
+        while source.nextLSNs.contains(0) { usleep(1000) }
+        follow(source)
+        run.requestStop()
+        let report = run.waitForEnd()
+        #expect(report.progress.flows[0].snapshot.failed == 1 && report.progress.elementsOpen == 0)
+    }
+
+    /// A target that refuses every removal is named, once.
+    @Test func aRefusalIsTold() throws {
+        let source = try SimulatorServer(source: .emulated(EmulationOptions(flowCount: 1)))
+        try source.start()
+        defer { source.stop() }
+        let target = try RedisServer()
+        let client = try target.client()
+        try client.call("ACL", "SETUSER", "default", "-hdel", "-srem")
+        let directory = try TemporaryDirectory()
+        for word in ["HSETEX h 2 a 1 b 1", "HSET h plain 1", "SADDEX s 2 due"] {
+            try source.execute(word)
+        }
+        let run = try Replicator(settings: settings(source, target, directory))
+        try run.start()
+        while source.nextLSNs.contains(0) { usleep(1000) }
+        let deadline = Date(timeIntervalSinceNow: 20)
+        while run.progress().notices.isEmpty, Date() < deadline { usleep(10_000) }
+        follow(source)
+        run.requestStop()
+        let report = run.waitForEnd()
+        #expect(report.error == nil && report.progress.elementsOpen == 3)
+        #expect(report.progress.notices.count { $0.contains("NOPERM") } == 1)
+    }
+
     /// Without a place to keep them the run does not begin.
     @Test func aStateDirectoryIsNeeded() throws {
         let source = try SimulatorServer(source: .emulated(EmulationOptions(flowCount: 1)))

@@ -84,6 +84,11 @@ struct ShadowStreamBuilder: ~Copyable {
         }
     }
 
+    /// The stream of a flow has ended, or is given up: gives back what its groups needed.
+    mutating func release(flow: Int) {
+        if flow < tails.count { tails[flow] = nil }
+    }
+
     /// Goes on until all of the part is written (true) or the pipeline has no room (false).
     mutating func advance(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection

@@ -342,7 +342,7 @@ public struct ShadowWriter: ~Copyable {
                 isEmpty: isPast || shadow.measured == 0 && shadow.family != .stream,
                 unixMilliseconds: unixMilliseconds, to: target)
         else { return .blocked }
-        shadows[id] = nil
+        forget(id, shadow, flow)
         if isExpiring, !takesExpiry { keyExpiriesDropped += shadow.expiring }
         if shadow.family == .json { jsonTextsWritten += 1 }
         return .sent
@@ -405,8 +405,13 @@ public struct ShadowWriter: ~Copyable {
             try remove(
                 database: shadow.database, flow: flow, number: number, as: .shadowRemoval, target)
         else { return false }
-        shadows[id] = nil
+        forget(id, shadow, flow)
         return true
+    }
+
+    private mutating func forget(_ id: UInt64, _ shadow: Shadow, _ flow: Int) {
+        shadows[id] = nil
+        if shadow.family == .stream { streams.release(flow: flow) }
     }
 
     /// The same for all values begun and not ended.

@@ -1,4 +1,5 @@
 import Bytes
+import Foundation
 import TestSupport
 import Testing
 import Wire
@@ -223,6 +224,31 @@ import Wire
         #expect(run.swaps == 1 && run.failures.isEmpty)
         #expect(run.pipeline.answers.allSatisfy { !$0.recordFailed && $0.error == nil })
         #expect(try client.call("DBSIZE").integer == 0)
+    }
+
+    /// What a stream's groups needed is given back with it: pending entries lie in a file.
+    @Test func aStreamLeavesNoFileOpen() throws {
+        let source = try RedisServer()
+        let client = try source.client()
+        let fill = "for i = 1, 40000 do redis.call('XADD', 'x', i .. '-1', 'f', 'v') end"
+        try client.call("EVAL", fill, "0")
+        try client.call("XGROUP", "CREATE", "x", "g", "0")
+        try client.call("XREADGROUP", "GROUP", "g", "c", "COUNT", "40000", "STREAMS", "x", ">")
+        let directory = try TemporaryDirectory()
+        let name = String(directory.path.split(separator: "/").last ?? "")
+        func files() throws -> [String] {
+            try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").compactMap {
+                try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\($0)")
+            }.filter { $0.contains(name) }
+        }
+        let target = try RedisServer()
+        let run = try BigRun(target, directory: directory.path)
+        var filesAtEnd = 0
+        run.beforeEnd = { filesAtEnd = try files().count }
+        try run.write(try StoredEntry.all(of: source))
+        let filesLeft = try files()
+        #expect(run.swaps == 1 && run.failures.isEmpty)
+        #expect(filesAtEnd == 1 && filesLeft == [])
     }
 
     /// Pending entries whose message is deleted cannot be made, and are counted.

@@ -8,9 +8,17 @@ public enum ShadowOutcome {
     /// No room in the pipeline, or what was sent is not answered yet: ask again.
     case blocked
     /// It could not be built; the key is left as it was.
-    case failed(command: String, reason: String)
+    case failed(ShadowFailure)
     /// Policy does not let it through; the key is left as it was.
     case leftOut
+}
+
+/// Why a big value could not be built.
+public struct ShadowFailure: Sendable {
+    public var command: String
+    public var reason: String
+    /// It is no fault of the value: the target is full, or a connection was lost.
+    public var mayPass = false
 }
 
 /// Writes values that come in parts, in fixed memory: each is built under a key of our own, its
@@ -37,7 +45,7 @@ public struct ShadowWriter: ~Copyable {
         /// What the target says its size is, once it was asked.
         var measured: Int?
         var isAsked = false
-        var failure: (command: String, reason: String)?
+        var failure: ShadowFailure?
         /// Whether the target has the key is asked and not answered.
         var isGuardOpen = false
         /// The target has the key already, and keeps it.
@@ -223,9 +231,9 @@ public struct ShadowWriter: ~Copyable {
                 shadows[id]!.progress = streams.progress
                 shadows[id]!.size = streams.progress.length
                 if let error = streams.spillError {
-                    shadows[id]!.failure = (
-                        "XCLAIM", "its pending entries cannot be kept in \(directory): \(error)"
-                    )
+                    shadows[id]!.failure = ShadowFailure(
+                        command: "XCLAIM",
+                        reason: "its pending entries cannot be kept in \(directory): \(error)")
                 }
             }
         }
@@ -306,7 +314,10 @@ public struct ShadowWriter: ~Copyable {
         let id = ShadowWriter.id(flow, number)
         if lane.value == id {
             guard let outcome = lane.finish() else { return .blocked }
-            if case .failed(let reason) = outcome { shadows[id]!.failure = ("SET", reason) }
+            if case .failed(let reason, let mayPass) = outcome {
+                shadows[id]!.failure = ShadowFailure(
+                    command: "SET", reason: reason, mayPass: mayPass)
+            }
         }
         guard let shadow = shadows[id] else { preconditionFailure("it was begun") }
         if shadow.isLeftOut {
@@ -324,7 +335,7 @@ public struct ShadowWriter: ~Copyable {
         guard shadow.pending == 0 else { return .blocked }
         if let failure = shadow.failure ?? ShadowWriter.mismatch(shadow) {
             guard try giveUp(flow: flow, number: number, target) else { return .blocked }
-            return .failed(command: failure.command, reason: failure.reason)
+            return .failed(failure)
         }
         var entry = entry
         let isExpiring = shadow.expiring > 0 && expiry(shadow.family) == .asKeyExpiry
@@ -349,14 +360,15 @@ public struct ShadowWriter: ~Copyable {
     }
 
     /// A shadow that does not have all that was sent.
-    private static func mismatch(_ shadow: Shadow) -> (command: String, reason: String)? {
+    private static func mismatch(_ shadow: Shadow) -> ShadowFailure? {
         let measured = shadow.measured ?? -1
         guard measured > shadow.size || measured < shadow.size - shadow.expiring else {
             return nil
         }
-        return (
-            sizeCommand(shadow.family).printable(),
-            "its copy has \(measured) of the \(shadow.size) elements or bytes sent: the source "
+        return ShadowFailure(
+            command: sizeCommand(shadow.family).printable(),
+            reason:
+                "its copy has \(measured) of the \(shadow.size) elements or bytes sent: the source "
                 + "holds some twice, or another run of the same taskName writes to this target"
         )
     }
@@ -450,10 +462,10 @@ public struct ShadowWriter: ~Copyable {
         if reply.command.kind == .shadowGuard { shadows[id]!.isGuardOpen = false }
         if reply.reply.hasError {
             if shadows[id]!.failure == nil {
-                shadows[id]!.failure = (
-                    target.name(of: reply.command).command.printable(limit: 32),
-                    target.errorText.printable()
-                )
+                shadows[id]!.failure = ShadowFailure(
+                    command: target.name(of: reply.command).command.printable(limit: 32),
+                    reason: target.errorText.printable(),
+                    mayPass: target.errorText.starts(with: "OOM "))
             }
             return
         }

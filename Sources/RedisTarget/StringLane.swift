@@ -21,7 +21,8 @@ public final class StringLane {
 
     enum Outcome {
         case stored
-        case failed(reason: String)
+        /// `mayPass`: the value is not what it failed for.
+        case failed(reason: String, mayPass: Bool)
     }
 
     /// What redis takes as one argument, and as one string (`proto-max-bulk-len`), unless it is told
@@ -176,7 +177,8 @@ public final class StringLane {
         outcome = .failed(
             reason:
                 "the connection for large strings was lost: \(reason); if the target closed it, "
-                + "see its log, client-query-buffer-limit and maxmemory-clients")
+                + "see its log, client-query-buffer-limit and maxmemory-clients",
+            mayPass: true)
         refuse(reason)
     }
 
@@ -215,7 +217,9 @@ public final class StringLane {
                 outcome = .stored
                 return
             }
-            outcome = .failed(reason: target.errorText.printable())
+            outcome = .failed(
+                reason: target.errorText.printable(),
+                mayPass: target.errorText.starts(with: "OOM "))
             // The rest of the argument would be taken for commands.
             if !target.isPassed { close() }
         case .select:

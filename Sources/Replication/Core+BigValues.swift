@@ -129,20 +129,20 @@ extension Core {
             if entry.hasMemcachedFlags { memcachedEntries += 1 }
         case .leftOut:
             leaveOut(database: step.entry.database, key: step.entry.key, type, flow)
-        case .failed(let command, let reason) where reason.hasPrefix("OOM ") && !isGuarded:
-            // Somebody else has filled the target: that is no fault of the value, and will pass.
+        case .failed(let failure) where failure.mayPass && !isGuarded:
             journalWriter.noteGivenUp(entry)
             flow.progress.snapshotByType[type].repaired += 1
             markForRepair(
                 database: step.entry.database, key: step.entry.key, flow: flow.index,
-                command: command, reason: "the target refused \(command): \(reason)")
-        case .failed(let command, let reason):
+                command: failure.command,
+                reason: "the target did not take \(failure.command): \(failure.reason)")
+        case .failed(let failure):
             journalWriter.noteGivenUp(entry)
             flow.progress.snapshotByType[type].failed += 1
             fail(
                 DeadLetters.Letter(
                     phase: .snapshot, flow: flow.index, database: step.entry.database,
-                    key: step.entry.key, command: command, reply: reason))
+                    key: step.entry.key, command: failure.command, reply: failure.reason))
         }
         flow.progress.snapshotByType[type].read += 1
         return .done

@@ -1,5 +1,6 @@
 import DragonflySimulator
 import Foundation
+import Operations
 import TestSupport
 import Testing
 
@@ -91,9 +92,9 @@ import Testing
         #expect(comparison.differences == [])
     }
 
-    /// A second connection that is killed within a string fails the string, which is named; the old
-    /// value stays.
-    @Test func aKilledSecondConnectionFailsItsString() throws {
+    /// A second connection that is killed within a string is no fault of the string, which is read
+    /// again; where that cannot be it is named, and the old value stays.
+    @Test func aKilledSecondConnectionHasItsStringRead() throws {
         var data = SyntheticData(seed: 21)
         data.strings = SyntheticData.Shape(count: 2, elementBytes: 20 << 20)
         let keys = (0..<2).map { String(decoding: data.key(.string, $0), as: UTF8.self) }
@@ -106,12 +107,36 @@ import Testing
         let outcome = try run.waitForEnd()
         #expect(outcome.exitCode == 1, "\(outcome)")
         let report = try run.report()
-        #expect(report.snapshot.failed == 1 && report.snapshot.applied == 1)
+        #expect(report.snapshot.repaired == 1 && report.snapshot.applied == 1)
         #expect(report.snapshot.pending == 0 && outcome.standardError.contains("APPEND"))
         #expect(report.findings.map(\.key) == [keys[0]])
+        #expect(report.findings.first?.kind == "repair")
         #expect(report.findings.first?.reason.contains("was lost") ?? false)
         #expect(try client.call("GET", keys[0]).text == "old")
         #expect(try client.call("STRLEN", keys[1]).integer == 20 << 20)
+        #expect(try shadowKeys(client) == [])
+    }
+
+    @Test func aStringOfALostConnectionIsReadAgain() throws {
+        let size = 24 << 20
+        let run = try RecordedRun(
+            "replicate", source: .emulated(EmulationOptions(release: .newest, flowCount: 1)),
+            pacing: .bytesPerSecond(8 << 20),
+            beforeStart: { source in
+                let value = [UInt8](repeating: 0x78, count: size)
+                try source.execute([Array("SET".utf8), Array("large".utf8), value])
+                try source.execute("SET small v")
+            })
+        let client = try run.target.client()
+        try client.call("CLIENT", "KILL", "ID", try waitForLargeArgument(client))
+        try run.waitUntilAcknowledgedFirst()
+        try run.waitForStatus("repair") { $0["keysRepaired"]?.wholeNumber == 1 }
+        run.interrupt()
+        #expect(try run.waitForEnd().exitCode == 143)
+        let report = try run.report()
+        #expect(report.snapshot.repaired == 1 && report.snapshot.failed == 0)
+        #expect(report.findings == [] && report.keysToRepair == 0)
+        #expect(try client.call("STRLEN", "large").integer == Int64(size))
         #expect(try shadowKeys(client) == [])
     }
 

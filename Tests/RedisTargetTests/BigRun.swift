@@ -11,6 +11,7 @@ final class BigRun {
         var key: String
         var command: String
         var reason: String
+        var mayPass: Bool
     }
 
     private final class Flow {
@@ -199,10 +200,11 @@ final class BigRun {
                 case .blocked: return false
                 case .sent: swaps += 1
                 case .leftOut: break
-                case .failed(let command, let reason):
+                case .failed(let failure):
                     failures.append(
                         Failure(
-                            key: step.entry.key.printable(), command: command, reason: reason))
+                            key: step.entry.key.printable(), command: failure.command,
+                            reason: failure.reason, mayPass: failure.mayPass))
                     try? afterFailure()
                 }
             }

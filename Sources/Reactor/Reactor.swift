@@ -124,10 +124,6 @@ public final class Reactor {
         deadlines[timer] = now + nanoseconds
     }
 
-    public func clearTimer(_ timer: Int) {
-        deadlines[timer] = .max
-    }
-
     // MARK: The loop
 
     /// Ends `run` after this turn.

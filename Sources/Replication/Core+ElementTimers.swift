@@ -39,8 +39,11 @@ extension Core {
     func removeDueElements() {
         guard journalWriter.elementExpiries.timers != nil else { return }
         do throws(DecodeError) {
-            // Not into the transaction of a value that is half written.
-            if isTargetUsable, !isLeaving, entries?.buildingFlow == -1 { try sendDueElements() }
+            // Not into the transaction of a value that is half written, nor into a flush that takes
+            // several turns: it may take the element along.
+            if isTargetUsable, !isLeaving, entries?.buildingFlow == -1, flowsAtFlush == 0 {
+                try sendDueElements()
+            }
         } catch {
             fail(.interrupted, "no memory to remove an element that has expired")
         }

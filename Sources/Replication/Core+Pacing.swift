@@ -51,6 +51,7 @@ extension Core {
         totals.rate = rate
         for (database, key) in keys {
             key.withByteView { key in
+                guard !isLeftAlone(database, key) else { return }
                 // Ways of placing keys that are believed alike may name two flows, or none.
                 let homes = flows.filter { placement.verdict(key, flow: $0.index) == .home }
                 markForRepair(
@@ -59,6 +60,24 @@ extension Core {
             }
         }
         resumeBlockedFlows()
+    }
+
+    /// Whether a key that an operator names is not carried over, and so not read again; then that is
+    /// named.
+    private func isLeftAlone(_ database: Int, _ key: ByteView) -> Bool {
+        let reason: String
+        if !keeps(database: database, key: key) {
+            reason = "the filter leaves it out"
+        } else if conflicts.isKept(database: database, key: key) {
+            reason = "the target had this key and keeps it, as conflict.policy says"
+        } else {
+            return false
+        }
+        report(
+            Finding(
+                kind: .skipped, database: database, key: key.printable(), command: "repair",
+                reason: reason))
+        return true
     }
 
     /// Sees to it that what was held up in this turn is tried again.

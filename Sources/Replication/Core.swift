@@ -313,9 +313,11 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         tickPace()
         publish()
         if reactor.now > drainDeadline {
+            // All that is in flight may be one string on its own connection.
+            let commands = target.commandsInFlight + (lane.isTaken ? 1 : 0)
             fail(
                 .interrupted,
-                "the target did not answer \(target.commandsInFlight) commands within "
+                "the target did not answer \(commands) commands within "
                     + "\(Core.drainLimitNanoseconds / 1_000_000_000) s; check it and run again")
             reactor.stop()
         }

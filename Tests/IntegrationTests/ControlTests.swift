@@ -88,6 +88,32 @@ import Testing
         try compare(run)
     }
 
+    /// A key that is not carried over, or that the target keeps, is named instead.
+    @Test func repairOfWhatIsLeftAlone() throws {
+        let folder = try TemporaryDirectory()
+        let configuration = folder.file("configuration.yaml")
+        try "filter: {exclude: {prefixes: [\"other:\"]}}\n".write(
+            toFile: configuration, atomically: true, encoding: .utf8)
+        let run = try RecordedRun(
+            "replicate", source: Self.emulated(),
+            arguments: ["--config", configuration, "--conflict", "skip"],
+            beforeStart: { try Self.fill($0, 0..<500) },
+            prepare: { _, target, _ in try target.client().call("SET", "k:7", "theirs") })
+        try run.waitForStatus("stable sync", Self.isStable)
+        for key in ["k:7", "other:1"] {
+            let outcome = try run.command("repair", key)
+            #expect(outcome.exitCode == 0, "\(outcome)")
+        }
+        try run.ask("status")
+        run.interrupt()
+        #expect(try run.waitForEnd().exitCode == 143)
+        let named = try run.report().findings.filter { $0.command == "repair" }
+        #expect(Set(named.map(\.key)) == ["k:7", "other:1"])
+        #expect(named.allSatisfy { $0.kind == "skipped" })
+        #expect(try run.target.client().call("GET", "k:7").text == "theirs")
+        #expect(run.complaints == [])
+    }
+
     @Test func statusForPeopleAndPrograms() throws {
         let run = try RecordedRun(
             "replicate", source: Self.emulated(), beforeStart: { try Self.fill($0, 0..<500) })

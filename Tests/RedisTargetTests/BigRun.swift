@@ -61,7 +61,7 @@ final class BigRun {
     ) throws {
         let pipeline = try Pipeline(
             port: server.port, lanePort: lanePort, outputBytes: ringBytes,
-            commandsInFlight: commandsInFlight)
+            commandsInFlight: commandsInFlight, timeoutSeconds: 240)
         let writer = try ShadowWriter(
             version: version, policy: TypePolicy(), task: task, directory: directory,
             lane: pipeline.lane)

@@ -57,11 +57,11 @@ final class BigRun {
     init(
         _ server: RedisServer, ringBytes: Int = 1 << 16, commandsInFlight: Int = 1 << 8,
         version: TargetVersion = TargetVersion(major: 7, minor: 0), task: String = "test",
-        directory: String = "/tmp", lanePort: UInt16? = nil
+        directory: String = "/tmp", lanePort: UInt16? = nil, timeoutSeconds: Int64 = 30
     ) throws {
         let pipeline = try Pipeline(
             port: server.port, lanePort: lanePort, outputBytes: ringBytes,
-            commandsInFlight: commandsInFlight, timeoutSeconds: 240)
+            commandsInFlight: commandsInFlight, timeoutSeconds: timeoutSeconds)
         let writer = try ShadowWriter(
             version: version, policy: TypePolicy(), task: task, directory: directory,
             lane: pipeline.lane)

@@ -242,7 +242,8 @@ import Wire
             }.filter { $0.contains(name) }
         }
         let target = try RedisServer()
-        let run = try BigRun(target, directory: directory.path)
+        // So many pending entries take a debug build long.
+        let run = try BigRun(target, directory: directory.path, timeoutSeconds: 240)
         var filesAtEnd = 0
         run.beforeEnd = { filesAtEnd = try files().count }
         try run.write(try StoredEntry.all(of: source))

@@ -19,7 +19,9 @@ public struct ClusterNode: Sendable, Equatable {
     public var slots: [ClosedRange<UInt16>]
     /// A slot is on its way from it or to it. A node tells this only of itself.
     public var hasOpenSlots: Bool
+}
 
+extension ClusterNode {
     /// From a line of the reply; nil if it is none.
     init?(line: Substring) {
         // id, address, flags, master, ping sent, pong received, epoch, link, then slots.

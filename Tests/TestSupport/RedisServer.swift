@@ -41,6 +41,8 @@ public final class RedisServer: @unchecked Sendable {
 
     public var processIdentifier: Int32 { process.processIdentifier }
 
+    public var isRunning: Bool { process.isRunning }
+
     /// A new connection.
     public func client() throws -> RespClient { try RespClient(port: port) }
 
@@ -91,7 +93,8 @@ public final class RedisServer: @unchecked Sendable {
         return false
     }
 
-    private static func field(_ name: String, of info: String) -> String? {
+    /// The value of a line `name:value`, nil if there is none.
+    static func field(_ name: String, of info: String) -> String? {
         for line in info.split(separator: "\r\n") where line.hasPrefix("\(name):") {
             return String(line.dropFirst(name.count + 1))
         }

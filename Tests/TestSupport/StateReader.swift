@@ -8,9 +8,14 @@ public struct StateReader {
 
     /// All keys of all databases. A key that expires while it is read is left out.
     public func read() throws -> ServerState {
-        var state: ServerState = [:]
         let databases = Int(try client.call("CONFIG", "GET", "databases")["databases"]?.text ?? "")
-        for database in 0..<(databases ?? 16) {
+        return try read(databases: 0..<(databases ?? 16))
+    }
+
+    /// All keys of some databases.
+    public func read(databases: Range<Int>) throws -> ServerState {
+        var state: ServerState = [:]
+        for database in databases {
             try client.call("SELECT", "\(database)")
             var cursor = "0"
             repeat {

@@ -76,9 +76,28 @@ public struct ReplicationSettings: Sendable {
         case panic
     }
 
+    /// What kind of target is expected.
+    public enum TargetKind: String, Sendable, CaseIterable {
+        /// Whatever the first node that answers says it is.
+        case automatic = "auto"
+        case standalone = "redis-standalone"
+        case cluster = "redis-cluster"
+    }
+
     public var mode: Mode
     public var source: Endpoint
+    /// Where the target is looked for first. User and password are those of the target, at every node
+    /// of it.
     public var target: Endpoint
+    public var targetKind = TargetKind.automatic
+    /// Further nodes to begin with, if `target` does not answer.
+    public var targetSeeds: [Endpoint] = []
+    public var clusterAddressing = ClusterAddressing()
+    /// Sentinels know the target's master by this name: then `target` and `targetSeeds` are sentinels,
+    /// whose user and password are those of the master.
+    public var sentinelMaster: String?
+    /// Log-in at the sentinels; nil asks them without one.
+    public var sentinelPassword: String?
     /// Name of the run, shown in CLIENT LIST of both servers.
     public var taskName: String
     /// Directory for reports; created if missing. Nil writes none.

@@ -1,13 +1,32 @@
 /// A server address as an operator writes it: `redis://[user[:password]@]host[:port][/0]`, the same
-/// with `valkey://`, plain `host:port`, or `[::1]:6379`.
+/// with `valkey://`, plain `host:port`, or `[::1]:6379`. Several nodes stand in
+/// `redis-cluster://[user[:password]@]host[:port],...` and, with the name of a master that they know,
+/// `redis-sentinel://[user[:password]@]host[:port],.../name[/0]`.
 struct EndpointURL: Equatable {
     static let defaultPort: UInt16 = 6379
+    static let defaultSentinelPort: UInt16 = 26379
+
+    /// What an address says of the servers it names.
+    enum Kind: Equatable {
+        case server
+        case cluster
+        /// They are sentinels; user and password belong to the master.
+        case sentinel(master: String)
+    }
+
+    struct Node: Equatable {
+        var host: String
+        var port: UInt16
+    }
 
     var host: String
     var port: UInt16
     /// Nil if the address does not name one.
     var user: String?
     var password: String?
+    var kind = Kind.server
+    /// The nodes behind the first.
+    var others: [Node] = []
 
     /// Why an address was refused. The text never repeats what stands before an `@`.
     struct Refusal: Error, Equatable {
@@ -16,24 +35,47 @@ struct EndpointURL: Equatable {
 
     /// - Throws: `Refusal` with a reason that continues the sentence "source.addr: ...".
     static func parse(_ text: String) throws(Refusal) -> EndpointURL {
-        let hasStrangeCharacters = text.unicodeScalars.contains {
-            $0.value <= 0x20 || ($0.value >= 0x7F && $0.value < 0xA0)
-        }
-        if hasStrangeCharacters {
-            throw Refusal(reason: "an address has no spaces or control characters")
-        }
+        try refuseStrangeCharacters(Substring(text))
         guard let (scheme, rest) = split(text, at: "://") else {
             return try parsePlain(Substring(text))
         }
         switch scheme.lowercased() {
         case "redis", "valkey":
             return try parseURL(rest)
+        case "redis-cluster":
+            return try parseCluster(rest)
+        case "redis-sentinel":
+            return try parseSentinels(rest)
         case "rediss", "valkeys":
             throw Refusal(
                 reason: "TLS is not available in this version; use redis:// over a network you"
                     + " trust, or a local TLS tunnel such as stunnel")
         default:
-            throw Refusal(reason: "unknown scheme; write redis://host:port or host:port")
+            throw Refusal(
+                reason: "unknown scheme; write redis://host:port, host:port, redis-cluster:// or"
+                    + " redis-sentinel://")
+        }
+    }
+
+    /// One node: `host`, `host:port` or `[::1]:port`.
+    static func parseNode(
+        _ text: Substring, defaultPort: UInt16 = EndpointURL.defaultPort
+    ) throws(Refusal) -> Node {
+        try refuseStrangeCharacters(text)
+        if text.contains("/") || text.contains("@") {
+            throw Refusal(
+                reason: "a node is written host:port; user and password have their own keys")
+        }
+        let (host, port) = try parseHostAndPort(text, defaultPort: defaultPort)
+        return Node(host: host, port: port)
+    }
+
+    private static func refuseStrangeCharacters(_ text: Substring) throws(Refusal) {
+        let hasStrangeCharacters = text.unicodeScalars.contains {
+            $0.value <= 0x20 || ($0.value >= 0x7F && $0.value < 0xA0)
+        }
+        if hasStrangeCharacters {
+            throw Refusal(reason: "an address has no spaces or control characters")
         }
     }
 
@@ -49,27 +91,85 @@ struct EndpointURL: Equatable {
     }
 
     private static func parseURL(_ text: Substring) throws(Refusal) -> EndpointURL {
-        let authorityEnd = text.firstIndex { $0 == "/" || $0 == "?" || $0 == "#" } ?? text.endIndex
-        let authority = text[..<authorityEnd]
-        let path = text[authorityEnd...]
-        if path.contains("@") {
+        let parts = try Parts(text)
+        try checkPath(parts.path)
+        let (host, port) = try parseHostAndPort(parts.places)
+        return EndpointURL(host: host, port: port, user: parts.user, password: parts.password)
+    }
+
+    private static func parseCluster(_ text: Substring) throws(Refusal) -> EndpointURL {
+        let parts = try Parts(text)
+        try checkPath(parts.path)
+        return try parseNodes(parts, .cluster, defaultPort: defaultPort)
+    }
+
+    private static func parseSentinels(_ text: Substring) throws(Refusal) -> EndpointURL {
+        let parts = try Parts(text)
+        if parts.path.contains("?") || parts.path.contains("#") { try checkPath(parts.path) }
+        let steps = parts.path.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
+        let master = steps.first ?? ""
+        // What a sentinel takes as a name.
+        let isName = master.utf8.allSatisfy {
+            isLetterOrDigit($0)
+                || [UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_")].contains($0)
+        }
+        guard !master.isEmpty, isName else {
             throw Refusal(
-                reason: "'/', '?', '#' and '@' in a user or password must be written %2F, %3F,"
-                    + " %23 and %40")
+                reason: "name the master that the sentinels know, in letters, digits, '.', '-' and"
+                    + " '_': redis-sentinel://host:26379/mymaster")
         }
-        try checkPath(path)
-        guard let at = authority.lastIndex(of: "@") else {
-            let (host, port) = try parseHostAndPort(authority)
-            return EndpointURL(host: host, port: port)
+        try checkPath(parts.path.dropFirst(1 + master.count))
+        return try parseNodes(
+            parts, .sentinel(master: String(master)), defaultPort: defaultSentinelPort)
+    }
+
+    private static func isLetterOrDigit(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"):
+            true
+        default: false
         }
-        let (host, port) = try parseHostAndPort(authority[authority.index(after: at)...])
-        let login = authority[..<at]
-        let colon = login.firstIndex(of: ":") ?? login.endIndex
-        let user = try decodePercent(login[..<colon])
-        let password = try decodePercent(login[colon...].dropFirst())
+    }
+
+    private static func parseNodes(
+        _ parts: Parts, _ kind: Kind, defaultPort: UInt16
+    ) throws(Refusal) -> EndpointURL {
+        var nodes: [Node] = []
+        for place in parts.places.split(separator: ",", omittingEmptySubsequences: false) {
+            nodes.append(try parseNode(place, defaultPort: defaultPort))
+        }
         return EndpointURL(
-            host: host, port: port, user: user.isEmpty ? nil : user,
-            password: password.isEmpty ? nil : password)
+            host: nodes[0].host, port: nodes[0].port, user: parts.user, password: parts.password,
+            kind: kind, others: Array(nodes.dropFirst()))
+    }
+
+    /// What stands behind `scheme://`: `[user[:password]@]places[/path]`.
+    private struct Parts {
+        var user: String?
+        var password: String?
+        var places: Substring
+        var path: Substring
+
+        init(_ text: Substring) throws(Refusal) {
+            let end = text.firstIndex { $0 == "/" || $0 == "?" || $0 == "#" } ?? text.endIndex
+            let authority = text[..<end]
+            path = text[end...]
+            if path.contains("@") {
+                throw Refusal(
+                    reason: "'/', '?', '#' and '@' in a user or password must be written %2F, %3F,"
+                        + " %23 and %40")
+            }
+            places = authority
+            guard let at = authority.lastIndex(of: "@") else { return }
+            places = authority[authority.index(after: at)...]
+            let login = authority[..<at]
+            let colon = login.firstIndex(of: ":") ?? login.endIndex
+            let user = try decodePercent(login[..<colon])
+            let password = try decodePercent(login[colon...].dropFirst())
+            self.user = user.isEmpty ? nil : user
+            self.password = password.isEmpty ? nil : password
+        }
     }
 
     private static func checkPath(_ path: Substring) throws(Refusal) {
@@ -83,7 +183,7 @@ struct EndpointURL: Equatable {
     }
 
     private static func parseHostAndPort(
-        _ text: Substring
+        _ text: Substring, defaultPort: UInt16 = EndpointURL.defaultPort
     ) throws(Refusal) -> (String, UInt16) {
         let host: Substring
         let portText: Substring?

@@ -14,7 +14,10 @@ struct RunOptions: ParsableArguments {
     var source: String?
 
     @Option(
-        help: ArgumentHelp("The Redis or Valkey, written the same way.", valueName: "address"))
+        help: ArgumentHelp(
+            "The Redis or Valkey, written the same way, or as redis-cluster://host[:port],..., or as"
+                + " redis-sentinel://host[:port],.../name with the name of its master.",
+            valueName: "address"))
     var target: String?
 
     @Option(help: ArgumentHelp("Name of the run in CLIENT LIST.", valueName: "name"))

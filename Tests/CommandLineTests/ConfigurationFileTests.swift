@@ -30,7 +30,7 @@ struct ConfigurationFileTests {
                 "f.yaml:1:1: stateDri: unknown key; did you mean stateDir?",
                 "f.yaml:3:3: source.adr: unknown key; did you mean source.addr?",
                 "f.yaml:6:9: target: must hold keys of its own: addr, username, password, tls,"
-                    + " type, cluster, rate",
+                    + " type, cluster, sentinel, rate",
                 "f.yaml:7:8: cores: must be auto or a number from 1 to 1024",
                 "f.yaml:12:14: writeMethod: must be one of auto, restore, commands, not fast",
                 "f.yaml:4:13: source.password: must be text, not a list",

@@ -138,8 +138,12 @@ struct ConfigurationResolverTests {
     /// A setting whose neglect could hurt keeps the run from starting.
     @Test(arguments: [
         ("conflict.policy", "merge"), ("target.rate.bytesPerSecond", "-1"),
-        ("source.tls", "true"), ("target.tls", "true"), ("target.type", "redis-cluster"),
-        ("target.cluster.seeds", "a:1,b:2"), ("source.type", "redis"),
+        ("source.tls", "true"), ("target.tls", "true"), ("target.type", "cluster"),
+        ("target.cluster.seeds", "a:1,b:x"), ("target.cluster.seeds", "redis://a:1"),
+        ("target.cluster.addressMap", "a:1"), ("target.cluster.addressMap", "a:x=b:1"),
+        ("target.cluster.addressMap", "a:1=b:1,a:1=b:2"), ("target.cluster.hostnames", "1"),
+        ("source.type", "redis"), ("source.addr", "redis-cluster://a"),
+        ("source.addr", "redis-sentinel://a/m"),
     ])
     func refusals(path: String, value: String) {
         let resolver = resolve(flags: servers + [("--x", path, value)])
@@ -152,6 +156,9 @@ struct ConfigurationResolverTests {
         ("advanced.qps", "0"), ("advanced.qps", "-1"), ("advanced.deadLetterBytesLimit", "0"),
         ("advanced.qps", "100"), ("target.rate.operationsPerSecond", "100"),
         ("source.tls", "false"), ("target.type", "redis"), ("target.type", "redis-standalone"),
+        ("target.type", "redis-cluster"), ("target.type", "auto"),
+        ("target.cluster.seeds", "a:1,b:2"), ("target.cluster.hostnames", "true"),
+        ("target.cluster.addressMap", "10.0.0.1:7000=[::1]:1, fd00::1=b"),
         ("source.type", "dragonfly"),
     ])
     func harmlessValuesAreTakenInSilence(path: String, value: String) {
@@ -229,6 +236,115 @@ struct ConfigurationResolverTests {
         #expect(rows.filter { $0.value == "(set)" }.count == 2)
         let password = rows.first { $0.key == "target.password" }
         #expect(password?.origin == .environment(name: "DF2REDIS_TARGET_PASSWORD"))
+    }
+
+    // MARK: Kinds of targets
+
+    @Test func clusterOfAFile() throws {
+        let resolver = resolve(
+            file: """
+                source: {addr: s}
+                target:
+                  username: u
+                  password: p
+                  cluster:
+                    seeds: ["a:7000", b, "[::1]:7002", "a:7000"]
+                    addressMap: {"10.0.0.1:7000": "localhost:17000", node: other}
+                    hostnames: true
+                """)
+        let (found, problems) = resolver.settings(mode: .replicate)
+        #expect(problems == [])
+        let settings = try #require(found)
+        func node(_ host: String, _ port: UInt16) -> Endpoint {
+            Endpoint(host: host, port: port, user: "u", password: "p")
+        }
+        #expect(settings.target == node("a", 7000))
+        #expect(settings.targetSeeds == [node("b", 6379), node("::1", 7002)])
+        // Who names seeds means a cluster.
+        #expect(settings.targetKind == .cluster && settings.sentinelMaster == nil)
+        #expect(
+            settings.clusterAddressing
+                == ClusterAddressing(
+                    addressMap: ["10.0.0.1:7000": "localhost:17000", "node": "other"],
+                    usesHostnames: true))
+        let texts = resolver.configuration.effectiveRows(settings: settings)
+            .map { "\($0.key) = \($0.value)" }
+        for text in [
+            "target.type = redis-cluster", "target.addr = a:7000",
+            "target.cluster.seeds = b:6379, [::1]:7002", "target.cluster.hostnames = true",
+            "target.cluster.addressMap = 10.0.0.1:7000=localhost:17000, node=other",
+        ] {
+            #expect(texts.contains(text), "\(texts)")
+        }
+    }
+
+    @Test func clusterOfAnAddress() throws {
+        let resolver = resolve(
+            file: "target: {addr: 'redis-cluster://u:p@a:1,b', cluster: {seeds: ['c:3', 'a:1']}}",
+            environment: ["DF2REDIS_TARGET_CLUSTER_ADDRESS_MAP": "a:1=x:2, b=y"],
+            flags: [servers[0]])
+        let settings = try #require(resolver.settings(mode: .migrate).settings)
+        #expect(settings.target == Endpoint(host: "a", port: 1, user: "u", password: "p"))
+        #expect(settings.targetSeeds.map(\.description) == ["b:6379", "c:3"])
+        #expect(settings.targetSeeds.allSatisfy { $0.user == "u" && $0.password == "p" })
+        #expect(settings.targetKind == .cluster)
+        #expect(settings.clusterAddressing.addressMap == ["a:1": "x:2", "b": "y"])
+        // An address of a later layer replaces all that the earlier one named.
+        let later = resolve(
+            file: "target: {addr: 'redis-cluster://a:1,b'}", flags: servers)
+        let single = try #require(later.settings(mode: .migrate).settings)
+        #expect(single.target.description == "t:6379" && single.targetSeeds == [])
+        #expect(single.targetKind == .automatic)
+    }
+
+    @Test func sentinels() throws {
+        let resolver = resolve(
+            environment: ["DF2REDIS_TARGET_SENTINEL_PASSWORD": "hunter2"],
+            flags: [
+                servers[0], ("--target", "target.addr", "redis-sentinel://:hunter2@a,b:1/main"),
+            ])
+        let settings = try #require(resolver.settings(mode: .migrate).settings)
+        #expect(settings.target == Endpoint(host: "a", port: 26379, password: "hunter2"))
+        #expect(settings.targetSeeds.map(\.description) == ["b:1"])
+        #expect(settings.sentinelMaster == "main" && settings.sentinelPassword == "hunter2")
+        #expect(settings.targetKind == .standalone)
+        let rows = resolver.configuration.effectiveRows(settings: settings)
+        #expect(rows.contains { $0.value == "main, known to a:26379, b:1" })
+        #expect(!"\(rows)".contains("hunter2"))
+    }
+
+    @Test func kindsAreNamed() throws {
+        for (value, kind) in [
+            ("redis", ReplicationSettings.TargetKind.standalone),
+            ("redis-standalone", .standalone), ("redis-cluster", .cluster), ("auto", .automatic),
+        ] {
+            let resolver = resolve(flags: servers + [("--x", "target.type", value)])
+            #expect(resolver.settings(mode: .migrate).settings?.targetKind == kind)
+        }
+    }
+
+    /// What would be written to the wrong place, or not to all places, is refused.
+    @Test(arguments: [
+        ("{addr: 'redis-cluster://a', type: redis}", "contradicts redis-cluster://"),
+        ("{addr: 'redis-sentinel://a/m', type: redis-cluster}", "contradicts redis-sentinel://"),
+        ("{type: redis-standalone, cluster: {seeds: [a]}}", "contradicts target.cluster.seeds"),
+        ("{addr: 'redis-sentinel://a/m', cluster: {seeds: [b]}}", "whose master is no cluster"),
+        ("{addr: t, cluster: {seeds: [s]}}", "same server, s:6379"),
+        ("{cluster: {seeds: ['s:6379']}}", "same server, s:6379"),
+    ])
+    func kindsThatContradict(target: String, reason: String) {
+        let resolver = resolve(file: "target: \(target)", flags: [servers[0]])
+        let found = resolver.settings(mode: .migrate).problems.map(\.description)
+        #expect(
+            found.count == 1 && found[0].contains(reason) && found[0].hasPrefix("/etc/f.yaml:1:"),
+            "\(found)")
+    }
+
+    /// Seeds that were refused are not called missing as well.
+    @Test func refusedSeeds() {
+        let resolver = resolve(
+            flags: [servers[0], ("--x", "target.cluster.seeds", "a:x")])
+        #expect(resolver.settings(mode: .migrate).problems.count == 1)
     }
 
     // MARK: Rules for keys

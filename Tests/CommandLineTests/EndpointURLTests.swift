@@ -30,7 +30,37 @@ struct EndpointURLTests {
         #expect(url == EndpointURL(host: host, port: port, user: user, password: password))
     }
 
+    @Test func clusters() throws {
+        let url = try EndpointURL.parse("redis-cluster://user:p,w@a:7000,b,[::1]:7002/0")
+        #expect(
+            url
+                == EndpointURL(
+                    host: "a", port: 7000, user: "user", password: "p,w", kind: .cluster,
+                    others: [.init(host: "b", port: 6379), .init(host: "::1", port: 7002)]))
+        let one = try EndpointURL.parse("Redis-Cluster://a")
+        #expect(one == EndpointURL(host: "a", port: 6379, kind: .cluster))
+    }
+
+    @Test(arguments: ["", "/", "/0"])
+    func sentinels(ending: String) throws {
+        let url = try EndpointURL.parse("redis-sentinel://:secret@a,b:1/my-master.1" + ending)
+        #expect(
+            url
+                == EndpointURL(
+                    host: "a", port: 26379, password: "secret",
+                    kind: .sentinel(master: "my-master.1"), others: [.init(host: "b", port: 1)]))
+    }
+
     @Test(arguments: [
+        ("redis-cluster://a,,b", "the host is missing"),
+        ("redis-cluster://a:1,b:x", "the port must be"),
+        ("redis-cluster://a/1", "every database is copied under its own number"),
+        ("redis-sentinel://a", "name the master"), ("redis-sentinel://a/", "name the master"),
+        ("redis-sentinel://a//0", "name the master"),
+        ("redis-sentinel://a/my master", "no spaces or control characters"),
+        ("redis-sentinel://a/my*master", "name the master"),
+        ("redis-sentinel://a/m/1", "every database is copied under its own number"),
+        ("redis-sentinel://a/m?x=1", "takes no '?'"),
         ("rediss://host", "TLS is not available in this version"),
         ("valkeys://host", "TLS is not available in this version"),
         ("http://host", "unknown scheme"),
@@ -61,6 +91,8 @@ struct EndpointURLTests {
     @Test(arguments: [
         "user:hunter2@host", "redis://user:hunt/er2@host", "redis://u:hunter2@host:x",
         "redis://u:hunter2%@host", "rediss://u:hunter2@host", "foo://u:hunter2@host",
+        "redis-cluster://u:hunter2@a,b:x", "redis-sentinel://u:hunter2@a",
+        "redis-cluster://hunter2@a@",
         "redis://u:hunter2@host/7", "redis://u:hunter2@", "redis://:hunter2@ho st",
     ])
     func secretsStayOut(text: String) throws {

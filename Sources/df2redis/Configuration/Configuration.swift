@@ -10,11 +10,18 @@ struct Configuration {
         var port = EndpointURL.defaultPort
         var user: String?
         var password: String?
+        var kind = EndpointURL.Kind.server
+        /// Further nodes that the address names.
+        var others: [EndpointURL.Node] = []
     }
 
     var taskName = "df2redis"
     var source = Server()
     var target = Server()
+    var targetKind = ReplicationSettings.TargetKind.automatic
+    var clusterSeeds: [EndpointURL.Node] = []
+    var clusterAddressing = ClusterAddressing()
+    var sentinelPassword: String?
     /// Nil writes no files.
     var stateDirectory: String?
     /// Nil means one per flow, up to the CPUs available.
@@ -50,20 +57,31 @@ struct Configuration {
     ) -> (settings: ReplicationSettings?, problems: [ConfigurationProblem]) {
         var problems: [ConfigurationProblem] = []
         let sourceEndpoint = endpoint(source, "source", &problems)
-        let targetEndpoint = endpoint(target, "target", &problems)
-        guard let sourceEndpoint, let targetEndpoint else { return (nil, problems) }
-        if sourceEndpoint.description == targetEndpoint.description {
+        let targetEndpoints = self.targetEndpoints(&problems)
+        guard let sourceEndpoint, let targetEndpoint = targetEndpoints.first else {
+            return (nil, problems)
+        }
+        if targetEndpoints.contains(where: { $0.description == sourceEndpoint.description }) {
             problems.append(
                 ConfigurationProblem(
-                    origin: origins["target.addr"], key: "target.addr",
-                    reason: "source and target are the same server, \(targetEndpoint)"))
+                    origin: origins["target.addr"] ?? origins["target.cluster.seeds"],
+                    key: "target.addr",
+                    reason: "source and target are the same server, \(sourceEndpoint)"))
         }
+        let kind = joinedTargetKind(&problems)
         let keyRules = joinedKeyRules(&problems)
         guard problems.isEmpty else { return (nil, problems) }
 
         var settings = ReplicationSettings(
             mode: endsAfterSnapshot ? .migrate : mode, source: sourceEndpoint,
             target: targetEndpoint)
+        settings.targetKind = kind
+        settings.targetSeeds = Array(targetEndpoints.dropFirst())
+        settings.clusterAddressing = clusterAddressing
+        if case .sentinel(let master) = target.kind {
+            settings.sentinelMaster = master
+            settings.sentinelPassword = sentinelPassword
+        }
         settings.taskName = taskName
         settings.stateDirectory = stateDirectory
         settings.cores = cores
@@ -89,6 +107,61 @@ struct Configuration {
             return (nil, problems)
         }
         return (settings, [])
+    }
+
+    /// Where to begin, in this order: what the address names, then the seeds, each once. Empty if
+    /// nothing is named.
+    private func targetEndpoints(_ problems: inout [ConfigurationProblem]) -> [Endpoint] {
+        var server = target
+        var others = target.others + clusterSeeds
+        if server.host == nil, !others.isEmpty {
+            let first = others.removeFirst()
+            server.host = first.host
+            server.port = first.port
+        }
+        guard let first = endpoint(server, "target", &problems) else { return [] }
+        var endpoints = [first]
+        for node in others {
+            let endpoint = Endpoint(
+                host: node.host, port: node.port, user: first.user, password: first.password)
+            if !endpoints.contains(endpoint) { endpoints.append(endpoint) }
+        }
+        return endpoints
+    }
+
+    /// The kind of target that address, seeds and `target.type` agree on.
+    private func joinedTargetKind(
+        _ problems: inout [ConfigurationProblem]
+    ) -> ReplicationSettings.TargetKind {
+        let named: ReplicationSettings.TargetKind
+        let word: String
+        switch target.kind {
+        case .server:
+            named = clusterSeeds.isEmpty ? .automatic : .cluster
+            word = "target.cluster.seeds"
+        case .cluster:
+            named = .cluster
+            word = "redis-cluster://"
+        case .sentinel:
+            named = .standalone
+            word = "redis-sentinel://"
+            if !clusterSeeds.isEmpty {
+                problems.append(
+                    ConfigurationProblem(
+                        origin: origins["target.cluster.seeds"], key: "target.cluster.seeds",
+                        reason: "has no use beside redis-sentinel://, whose master is no cluster;"
+                            + " leave it out"))
+            }
+        }
+        if named == .automatic || targetKind == .automatic || named == targetKind {
+            return named == .automatic ? targetKind : named
+        }
+        problems.append(
+            ConfigurationProblem(
+                origin: origins["target.type"], key: "target.type",
+                reason: "\(targetKind.rawValue) contradicts \(word), which means"
+                    + " \(named.rawValue); leave one of them out"))
+        return targetKind
     }
 
     private func joinedKeyRules(_ problems: inout [ConfigurationProblem]) -> KeyRuleSettings {
@@ -156,7 +229,8 @@ struct Configuration {
                 ("source.username", settings.source.user ?? "(default user)"),
                 ("source.password", settings.source.password == nil ? "(none)" : "(set)"),
                 ("source.acceptRisk", String(settings.acceptsSourceRisk)),
-                ("target.addr", settings.target.description),
+                ("target.type", settings.targetKind.rawValue),
+                ("target.addr", Self.address(settings)),
                 ("target.username", settings.target.user ?? "(default user)"),
                 ("target.password", settings.target.password == nil ? "(none)" : "(set)"),
                 ("target.rate.operationsPerSecond", Self.limit(settings.rate.operationsPerSecond)),
@@ -180,8 +254,40 @@ struct Configuration {
                 ("advanced.deadLetterBytesLimit", String(settings.deadLetterBytesLimit)),
                 ("log.level", logLevel.rawValue),
                 ("log.format", logFormat.rawValue),
-            ] + keyRuleRows(settings.keyRules)
+            ] + clusterRows(settings) + keyRuleRows(settings.keyRules)
         return rows.map { key, value in (key, value, origins[key]) }
+    }
+
+    private static func address(_ settings: ReplicationSettings) -> String {
+        guard let master = settings.sentinelMaster else { return settings.target.description }
+        let sentinels = ([settings.target] + settings.targetSeeds).map(\.description)
+        return "\(master), known to \(sentinels.joined(separator: ", "))"
+    }
+
+    // What was not given says nothing.
+    private func clusterRows(_ settings: ReplicationSettings) -> [(String, String)] {
+        var rows: [(String, String)] = []
+        if settings.sentinelMaster != nil {
+            rows.append(
+                (
+                    "target.sentinel.password",
+                    settings.sentinelPassword == nil ? "(none)" : "(set)"
+                ))
+        } else if !settings.targetSeeds.isEmpty {
+            let seeds = settings.targetSeeds.map(\.description)
+            rows.append(("target.cluster.seeds", seeds.joined(separator: ", ")))
+        }
+        let addressing = settings.clusterAddressing
+        if !addressing.addressMap.isEmpty {
+            let pairs = addressing.addressMap.sorted { $0.key < $1.key }
+            rows.append(
+                (
+                    "target.cluster.addressMap",
+                    pairs.map { "\($0.key)=\($0.value)" }.joined(separator: ", ")
+                ))
+        }
+        if addressing.usesHostnames { rows.append(("target.cluster.hostnames", "true")) }
+        return rows
     }
 
     // Rules that were not given say nothing.

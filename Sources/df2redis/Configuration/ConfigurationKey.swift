@@ -179,6 +179,35 @@ struct ConfigurationKey: Sendable {
         }
     }
 
+    /// Texts to texts, in a file as `{a: b}`, elsewhere as `a=b,c=d`.
+    static func textPairs(
+        _ path: String, example: String,
+        _ take: @escaping @Sendable (inout Configuration, [String: String]) -> Answer
+    ) -> ConfigurationKey {
+        ConfigurationKey(path: path) { configuration, value in
+            let pairs: [ConfigurationValue.Pair]
+            switch value {
+            case .pairs(let given): pairs = given
+            case .text(let text, isQuoted: true):
+                pairs = text.split(separator: ",").map { item in
+                    let parts = item.drop { $0 == " " }.split(
+                        separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+                    return ConfigurationValue.Pair(
+                        key: String(parts.first ?? ""),
+                        value: parts.count > 1 ? String(parts[1]) : "")
+                }
+            default: return .refused("must be a mapping, as in \(example)")
+            }
+            var texts: [String: String] = [:]
+            for pair in pairs {
+                guard texts.updateValue(pair.value, forKey: pair.key) == nil else {
+                    return .refused("\(PrintableText.name(pair.key, limit: 40)) is mapped twice")
+                }
+            }
+            return take(&configuration, texts)
+        }
+    }
+
     private static func number(_ text: String, in range: Range<Int>) -> Int? {
         let digits = text.drop { $0 == " " }
         guard let number = Int(digits), range.contains(number) else { return nil }

@@ -8,11 +8,12 @@ import Wire
 /// environment variables and flags all go through this table.
 enum ConfigurationKeys {
     static let all: [ConfigurationKey] =
-        general + server("source", \.source) + server("target", \.target) + sourceOnly
-        + targetOnly + keyRules + types + logging + earlierTool + advanced
+        general + server("source", \.source, takesNodes: false)
+        + server("target", \.target, takesNodes: true) + sourceOnly + targetOnly + keyRules + types
+        + logging + earlierTool + advanced
 
     /// Keys whose value is a mapping with keys of the operator's own.
-    static let mappings: Set<String> = ["dbs"]
+    static let mappings: Set<String> = ["dbs", "target.cluster.addressMap"]
 
     static let byPath = Dictionary(uniqueKeysWithValues: all.map { ($0.path, $0) })
 
@@ -86,7 +87,8 @@ enum ConfigurationKeys {
     // The address stands before user and password: within one layer the keys of their own win over
     // what a URL carries.
     private static func server(
-        _ name: String, _ path: any WritableKeyPath<Configuration, Configuration.Server> & Sendable
+        _ name: String, _ path: any WritableKeyPath<Configuration, Configuration.Server> & Sendable,
+        takesNodes: Bool
     ) -> [ConfigurationKey] {
         [
             .text("\(name).addr") { configuration, value in
@@ -96,6 +98,11 @@ enum ConfigurationKeys {
                 } catch {
                     return .refused(error.reason)
                 }
+                guard takesNodes || address.kind == .server else {
+                    return .refused("the \(name) is a single Dragonfly; write redis://host:port")
+                }
+                configuration[keyPath: path].kind = address.kind
+                configuration[keyPath: path].others = address.others
                 configuration[keyPath: path].host = address.host
                 configuration[keyPath: path].port = address.port
                 if let user = address.user { configuration[keyPath: path].user = user }
@@ -129,15 +136,51 @@ enum ConfigurationKeys {
         },
     ]
 
-    private static let clusterRefusal =
-        "Redis Cluster targets come in a later version; this one writes to a single Redis or Valkey"
-
     private static let targetOnly: [ConfigurationKey] = [
-        .choice("target.type", ["redis", "redis-standalone", "redis-cluster"]) { _, value in
-            value == "redis-cluster" ? .refused(clusterRefusal) : .taken
+        .choice("target.type", ReplicationSettings.TargetKind.allCases.map(\.rawValue) + ["redis"])
+        {
+            configuration, value in
+            // The earlier tool's other name for a standalone one.
+            configuration.targetKind =
+                ReplicationSettings.TargetKind(rawValue: value) ?? .standalone
+            return .taken
         },
-        .list("target.cluster.seeds") { _, seeds in
-            seeds.isEmpty ? .taken : .refused(clusterRefusal)
+        .list("target.cluster.seeds") { configuration, items in
+            var seeds: [EndpointURL.Node] = []
+            for item in items {
+                do throws(EndpointURL.Refusal) {
+                    seeds.append(try EndpointURL.parseNode(item.drop { $0 == " " }))
+                } catch {
+                    return .refused(error.reason)
+                }
+            }
+            configuration.clusterSeeds = seeds
+            return .taken
+        },
+        .textPairs("target.cluster.addressMap", example: "{\"10.0.0.1:7000\": \"localhost:17000\"}")
+        {
+            configuration, map in
+            for text in map.flatMap({ [$0.key, $0.value] }) {
+                // A bare IPv6 address needs no brackets here: no port follows.
+                if !text.hasPrefix("["), text.count(where: { $0 == ":" }) > 1 { continue }
+                do throws(EndpointURL.Refusal) {
+                    _ = try EndpointURL.parseNode(Substring(text))
+                } catch {
+                    return .refused(
+                        "maps announced to reachable addresses, each host:port or a host;"
+                            + " \(PrintableText.name(text, limit: 40)) is none: \(error.reason)")
+                }
+            }
+            configuration.clusterAddressing.addressMap = map
+            return .taken
+        },
+        .boolean("target.cluster.hostnames") { configuration, value in
+            configuration.clusterAddressing.usesHostnames = value
+            return .taken
+        },
+        .text("target.sentinel.password") { configuration, value in
+            configuration.sentinelPassword = value
+            return .taken
         },
         .integer("target.rate.operationsPerSecond", 0...ControlRequest.rateLimit) {
             configuration, value in

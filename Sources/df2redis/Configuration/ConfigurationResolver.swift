@@ -31,7 +31,9 @@ struct ConfigurationResolver {
     ) -> (settings: ReplicationSettings?, problems: [ConfigurationProblem]) {
         let (settings, found) = configuration.settings(mode: mode)
         // What was given but refused, or stands in a file that cannot be read, is not missing.
-        let refused = Set(problems.map(\.key))
+        var refused = Set(problems.map(\.key))
+        // Seeds can stand for the address.
+        if refused.contains("target.cluster.seeds") { refused.insert("target.addr") }
         let added = found.filter { problem in
             problem.origin != nil || (fileIsReadable && !refused.contains(problem.key))
         }

@@ -44,6 +44,8 @@ public final class Socket {
 
     /// What the socket is for, chosen by its owner; comes back with every event.
     public let role: UInt32
+    /// Where it leads; nil if it was taken over.
+    public let peer: cp_address?
     public internal(set) var state = State.connecting
     /// Bytes received and not consumed.
     public var input: MirroredRing
@@ -83,6 +85,7 @@ public final class Socket {
         input = try MirroredRing(capacity: inputBytes)
         output = try MirroredRing(capacity: outputBytes)
         self.role = role
+        peer = address
         var address = address
         let descriptor = cp_connect_start(&address, silenceLimitMilliseconds)
         guard descriptor >= 0 else { throw SystemError(result: descriptor) }
@@ -98,6 +101,7 @@ public final class Socket {
         input = try MirroredRing(capacity: inputBytes)
         output = try MirroredRing(capacity: outputBytes)
         self.role = role
+        peer = nil
         transport = Transport(descriptor: descriptor)
         state = .open
         isReadable = true

@@ -17,12 +17,16 @@ public enum CommandKind: UInt8, Sendable, BitwiseCopyable {
     case probe
     /// The last (or only) command of a journal record.
     case journal
+    /// A command of a journal record of several keys that is carried out key by key, but for its last.
+    case journalPart
     /// A flush that all flows waited for.
     case flush
     /// A script of the journal; not data, so a refusal is no failure.
     case script
     /// A script of the snapshot's AUX fields; no record.
     case auxiliaryScript
+    /// Either of them for the other masters of a cluster; no record.
+    case scriptCopy
     /// DISCARD of an entry given up half way; no record, and refused if MULTI was.
     case discard
     /// The true expiry of a key that was kept alive; no record.
@@ -45,14 +49,44 @@ public enum CommandKind: UInt8, Sendable, BitwiseCopyable {
     case repair
     /// The question for the target's memory.
     case memory
+    /// Questions to a node of a cluster: what it knows of the cluster, and of its replicas.
+    case topology, replication
+    /// ASKING, before a command of a slot that is on its way.
+    case asking
 }
 
 extension CommandKind {
     /// Whether an error reply means that a record was not applied.
     var failsItsRecord: Bool {
         switch self {
-        case .script, .auxiliaryScript, .discard, .shadowRemoval, .sweep: false
+        case .script, .auxiliaryScript, .scriptCopy, .discard, .shadowRemoval, .sweep: false
         default: true
+        }
+    }
+
+    /// Whether it is about us or the connection, not about a key: it comes between any others.
+    var isAside: Bool {
+        switch self {
+        case .memory, .topology, .replication, .asking: true
+        default: false
+        }
+    }
+
+    /// Whether anybody waits for what becomes of it.
+    var isAwaited: Bool {
+        switch self {
+        case .script, .flush, .sweep: true
+        default: settlesKeys
+        }
+    }
+
+    /// Whether it is a command about a key that stands alone, or ends a transaction.
+    var settlesKeys: Bool {
+        switch self {
+        case .entry, .guardedEntry, .probe, .journal, .journalPart, .expiry, .shadow,
+            .shadowLength, .shadowClaim, .shadowGuard, .shadowRemoval, .element, .repair:
+            true
+        default: false
         }
     }
 }

@@ -30,9 +30,6 @@ public struct EntryWriter: ~Copyable {
     static let chunkElements = 512
     static let chunkBytes = 64 << 10
 
-    /// Where a guarded entry is built, inside one transaction: nobody ever sees it.
-    static let buildingKey: StaticString = "df2redis:{building}"
-
     private enum Closing {
         case rename, clean, execute
     }
@@ -52,13 +49,19 @@ public struct EntryWriter: ~Copyable {
     private var streams: StreamBuilder
     /// The flow whose entry is being built over several turns, -1 if none.
     public private(set) var buildingFlow = -1
+    /// Where it is built.
+    public private(set) var buildingTarget: TargetConnection?
+    private var names: OwnNames
     private var closing = Closing.rename
 
+    /// - Parameter task: the run's name, of which names of our own are made.
     public init(
-        version: TargetVersion, method: Method, policy: TypePolicy = TypePolicy()
+        version: TargetVersion, method: Method, policy: TypePolicy = TypePolicy(),
+        task: String = "df2redis"
     ) throws(SystemError) {
         // All first: a struct that owns memory cannot be left half made.
         let check = try ContainerCheck()
+        let names = try OwnNames(task: task)
         let rewritten = try RegionBuffer(capacity: 64 << 10)
         let fieldExpiry = ElementExpiry(policy.hashFieldExpiry, version)
         let memberExpiry = ElementExpiry(policy.setMemberExpiry)
@@ -71,6 +74,7 @@ public struct EntryWriter: ~Copyable {
         self.memberExpiry = memberExpiry
         self.method = method
         self.check = check
+        self.names = names
         self.rewritten = rewritten
         self.collections = collections
         self.streams = streams
@@ -269,8 +273,8 @@ public struct EntryWriter: ~Copyable {
 
     /// Gives up the entry that is being built, if any: the target forgets its transaction. False if
     /// there is no room yet.
-    public mutating func abandon(_ target: TargetConnection) throws(DecodeError) -> Bool {
-        guard buildingFlow >= 0 else { return true }
+    public mutating func abandon() throws(DecodeError) -> Bool {
+        guard let target = buildingTarget else { return true }
         let bytes = TargetConnection.argumentBytes(8)
         guard try target.begin(flow: buildingFlow, database: target.database, bytes: bytes) else {
             return false
@@ -278,10 +282,19 @@ public struct EntryWriter: ~Copyable {
         target.header(arguments: 1)
         target.argument("DISCARD")
         target.end(.discard, flow: buildingFlow, database: target.database, nextLSN: 0)
-        target.releaseClaim(flow: buildingFlow)
-        buildingFlow = -1
+        endBuilding()
         return true
     }
+
+    private mutating func endBuilding() {
+        buildingTarget?.releaseClaim(flow: buildingFlow)
+        buildingFlow = -1
+        buildingTarget = nil
+    }
+
+    /// The connection of the entry that is being built is lost, and its transaction with it: handed in
+    /// again, the entry begins anew.
+    public mutating func forgetBuilding() { endBuilding() }
 
     private mutating func build(
         _ entry: SnapshotEntry, _ place: EntryPlace, _ target: TargetConnection
@@ -289,7 +302,13 @@ public struct EntryWriter: ~Copyable {
         let isStream = entry.type.family == .stream
         guard try claim(entry, place, target) else { return .blocked }
         var built = entry
-        if place.isGuarded { built.key = ByteView(EntryWriter.buildingKey) }
+        if place.isGuarded {
+            do {
+                built.key = try names.building(slot: entry.key.keySlot())
+            } catch {
+                throw DecodeError(.outOfMemory)
+            }
+        }
         if buildingFlow < 0 {
             do throws(DecodeError) {
                 if isStream {
@@ -309,6 +328,7 @@ public struct EntryWriter: ~Copyable {
                 }
             }
             buildingFlow = place.flow
+            buildingTarget = target
             closing = .rename
         }
         let isBuilt: Bool
@@ -318,8 +338,7 @@ public struct EntryWriter: ~Copyable {
             isBuilt = try collections.advance(built, place, target)
         }
         guard isBuilt, try close(entry, built, place, target) else { return .blocked }
-        buildingFlow = -1
-        target.releaseClaim(flow: place.flow)
+        endBuilding()
         return .sent
     }
 

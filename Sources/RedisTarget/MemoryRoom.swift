@@ -25,6 +25,13 @@ public struct MemoryRoom: Sendable {
             let policy = text.value(of: "maxmemory_policy:")
             evicts = policy.map { !$0.equals("noeviction") } ?? false
         }
+
+        /// Whether there is less room in the first of two servers than in the second.
+        public static func isTighter(_ left: Sample?, _ right: Sample?) -> Bool {
+            (left?.room ?? .max) < (right?.room ?? .max)
+        }
+
+        private var room: Int { limit == 0 ? .max : limit - used }
     }
 
     /// What a command may add to the target's memory.

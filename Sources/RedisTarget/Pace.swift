@@ -1,8 +1,42 @@
+/// What holds for all connections to the target together. It belongs to one thread.
+public final class SharedPace {
+    public internal(set) var operations = TokenBucket()
+    public internal(set) var bytes = TokenBucket()
+    /// The operator wants nothing to be written.
+    public var isPaused = false
+    /// 0 is no limit.
+    public private(set) var latencyMilliseconds = 0
+    /// False until the target is known.
+    fileprivate var isOn = false
+    fileprivate var isEnding = false
+
+    public init() {}
+
+    /// From now on commands are paced.
+    public func begin() { isOn = true }
+
+    /// What is still to be written ends the run: only the rates hold it up.
+    public func end() {
+        isPaused = false
+        isEnding = true
+        latencyMilliseconds = 0
+    }
+
+    public func setRates(operations: Int, bytes: Int, latencyMilliseconds: Int) {
+        self.operations.setRate(operations)
+        self.bytes.setRate(bytes)
+        self.latencyMilliseconds = isEnding ? 0 : latencyMilliseconds
+    }
+
+    /// When the rates let the next command through.
+    public var ratesOpenAt: Int64 { max(operations.opensAt, bytes.opensAt) }
+}
+
 /// Whether the next command may be begun: rates, the target's memory, its latency, and the operator.
 ///
 /// Nothing of it concerns the log-in, and nothing but the rates concerns commands inside an open
 /// transaction, which is admitted as a whole.
-public struct Pace: Sendable {
+public struct Pace {
     /// Why a command was not begun.
     public enum Hold: UInt8, Sendable {
         case none
@@ -15,41 +49,24 @@ public struct Pace: Sendable {
         case latency
     }
 
-    /// False until the target is known.
-    private var isOn = false
-    public private(set) var operations = TokenBucket()
-    public private(set) var bytes = TokenBucket()
+    private let shared: SharedPace
     public private(set) var memory = MemoryRoom()
     public private(set) var window = LatencyWindow()
-    public var isPaused = false
-    /// The last refusal since `takeHold`.
+    // The last refusal since `takeHold`.
     private var hold = Hold.none
 
-    public init() {}
-
-    /// From now on commands are paced.
-    public mutating func begin() { isOn = true }
-
-    /// What is still to be written ends the run: only the rates hold it up.
-    public mutating func end() {
-        isPaused = false
-        isEnding = true
-        window.setLimit(milliseconds: 0)
+    public init(_ shared: SharedPace = SharedPace()) {
+        self.shared = shared
+        window.setLimit(milliseconds: shared.latencyMilliseconds)
     }
 
-    private var isEnding = false
-
-    public mutating func setRates(operations: Int, bytes: Int, latencyMilliseconds: Int) {
-        self.operations.setRate(operations)
-        self.bytes.setRate(bytes)
-        window.setLimit(milliseconds: isEnding ? 0 : latencyMilliseconds)
-    }
+    var isPaused: Bool { shared.isPaused }
 
     /// Nothing limits what is written.
     var isUnlimited: Bool {
-        !isOn
-            || !isPaused && operations.rate == 0 && bytes.rate == 0 && !window.isOn
-                && !memory.isLimited
+        !shared.isOn
+            || !shared.isPaused && shared.operations.rate == 0 && shared.bytes.rate == 0
+                && !window.isOn && !memory.isLimited
     }
 
     /// Why something was held since the last call.
@@ -58,9 +75,6 @@ public struct Pace: Sendable {
         return hold
     }
 
-    /// When the rates let the next command through.
-    public var ratesOpenAt: Int64 { max(operations.opensAt, bytes.opensAt) }
-
     /// - Parameters:
     ///   - size: bytes that it takes on the wire.
     ///   - isInside: whether it belongs to a transaction that was admitted.
@@ -68,12 +82,12 @@ public struct Pace: Sendable {
         _ size: Int, _ demand: MemoryRoom.Demand, isInside: Bool, commandsInFlight: Int,
         now: Int64
     ) -> Bool {
-        guard isOn else { return true }
-        if !operations.isOpen(now) || !bytes.isOpen(now) {
+        guard shared.isOn else { return true }
+        if !shared.operations.isOpen(now) || !shared.bytes.isOpen(now) {
             hold = .rate
-        } else if isInside || isEnding {
+        } else if isInside || shared.isEnding {
             return true
-        } else if isPaused {
+        } else if shared.isPaused {
             hold = .pause
         } else if !memory.admits(size, demand) {
             hold = .memory
@@ -86,13 +100,13 @@ public struct Pace: Sendable {
     }
 
     mutating func began(_ size: Int, _ demand: MemoryRoom.Demand) {
-        if isOn { memory.began(size, demand) }
+        if shared.isOn { memory.began(size, demand) }
     }
 
     mutating func sent(_ size: Int, number: Int, now: Int64) {
-        guard isOn else { return }
-        operations.spend(1, now: now)
-        bytes.spend(size, now: now)
+        guard shared.isOn else { return }
+        shared.operations.spend(1, now: now)
+        shared.bytes.spend(size, now: now)
         window.sent(number, now: now)
     }
 
@@ -101,6 +115,7 @@ public struct Pace: Sendable {
     }
 
     public mutating func tick(commandsInFlight: Int, now: Int64) {
+        window.setLimit(milliseconds: shared.latencyMilliseconds)
         window.tick(commandsInFlight: commandsInFlight, now: now)
     }
 

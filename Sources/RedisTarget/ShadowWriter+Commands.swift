@@ -10,7 +10,7 @@ extension ShadowWriter {
         _ entry: SnapshotEntry, as kind: CommandKind, flow: Int, number: UInt32, isEmpty: Bool,
         unixMilliseconds: Int64, to target: TargetConnection
     ) throws(DecodeError) -> Bool {
-        let key = try makeName(flow, number)
+        let key = try makeName(entry.key.keySlot(), flow, number)
         let bytes =
             (entry.key.count + key.count) * 4 + TargetConnection.argumentBytes(20) * 14
         guard
@@ -99,7 +99,7 @@ extension ShadowWriter {
     public mutating func sweep(
         database: Int, cursor: ByteView, to target: TargetConnection
     ) throws(DecodeError) -> Bool {
-        let pattern = name.pattern()
+        let pattern = names.shadowPattern()
         let script = ByteView(ShadowWriter.sweepScript)
         let bytes =
             script.count + pattern.count + cursor.count + TargetConnection.argumentBytes(8) * 5

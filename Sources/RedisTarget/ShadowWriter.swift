@@ -33,6 +33,7 @@ public struct ShadowWriter: ~Copyable {
         var database: Int
         /// Of the key in whose place it comes.
         var name: [UInt8]
+        var slot: Int
         var family: ValueFamily
         /// Commands sent and not answered.
         var pending = 0
@@ -61,7 +62,7 @@ public struct ShadowWriter: ~Copyable {
     private let memberExpiry: ElementExpiry
     private let directory: String
     private let lane: StringLane
-    var name: ShadowName
+    var names: OwnNames
     private var collections: CollectionBuilder
     private var streams: ShadowStreamBuilder
     private var shadows: [UInt64: Shadow] = [:]
@@ -81,7 +82,7 @@ public struct ShadowWriter: ~Copyable {
         lane: StringLane
     ) throws(SystemError) {
         // All first: a struct that owns memory cannot be left half made.
-        let name = try ShadowName(task: task)
+        let names = try OwnNames(task: task)
         let fieldExpiry = ElementExpiry(policy.hashFieldExpiry, version)
         let memberExpiry = ElementExpiry(policy.setMemberExpiry)
         let collections = try CollectionBuilder(
@@ -94,7 +95,7 @@ public struct ShadowWriter: ~Copyable {
         self.memberExpiry = memberExpiry
         self.directory = directory
         self.lane = lane
-        self.name = name
+        self.names = names
         self.collections = collections
         self.streams = streams
         shadows.reserveCapacity(64)
@@ -152,7 +153,8 @@ public struct ShadowWriter: ~Copyable {
             entry.type == .json
             ? policy.json == .string : version.loading(of: entry.type) != .impossible
         guard isHeld else { return .leftOut }
-        let key = try makeName(flow, number)
+        let slot = entry.key.keySlot()
+        let key = try makeName(slot, flow, number)
         let bytes = entry.key.count + key.count + TargetConnection.argumentBytes(8) * 4
         guard
             try target.begin(
@@ -167,8 +169,8 @@ public struct ShadowWriter: ~Copyable {
         put("UNLINK", key, to: target)
         target.end(.shadow, flow: flow, database: entry.database, nextLSN: UInt64(number))
         shadows[ShadowWriter.id(flow, number)] = Shadow(
-            database: entry.database, name: entry.key.array(), family: entry.type.family,
-            pending: isGuarded ? 2 : 1, isGuardOpen: isGuarded)
+            database: entry.database, name: entry.key.array(), slot: slot,
+            family: entry.type.family, pending: isGuarded ? 2 : 1, isGuardOpen: isGuarded)
         return .sent
     }
 
@@ -189,10 +191,10 @@ public struct ShadowWriter: ~Copyable {
             return .sent
         }
         var shadow = entry
-        shadow.key = try makeName(flow, number)
+        shadow.key = try makeName(shadows[id]!.slot, flow, number)
         if case .bytes(let offset, let total) = part,
             let outcome = try writeToLane(
-                shadow, offset: offset, total: total, flow, id, target.pace)
+                shadow, offset: offset, total: total, flow, id, target)
         {
             return outcome
         }
@@ -244,8 +246,10 @@ public struct ShadowWriter: ~Copyable {
 
     /// Nil if the string is not the lane's: it knows no limits, so where there are any it is not used.
     private mutating func writeToLane(
-        _ entry: SnapshotEntry, offset: Int, total: Int, _ flow: Int, _ id: UInt64, _ pace: Pace
+        _ entry: SnapshotEntry, offset: Int, total: Int, _ flow: Int, _ id: UInt64,
+        _ target: TargetConnection
     ) throws(DecodeError) -> EntryOutcome? {
+        let pace = target.pace
         if offset == 0, lane.value != id, !shadows[id]!.isAppended, !pace.isUnlimited {
             shadows[id]!.isAppended = true
         }
@@ -253,7 +257,8 @@ public struct ShadowWriter: ~Copyable {
             // Else the UNLINK might come after the SET, and the key might be one that stays.
             guard shadows[id]!.pending == 0 || !lane.isFree(for: total) else { return .blocked }
             switch try lane.take(
-                id, key: entry.key, size: total, flow: flow, database: entry.database)
+                id, key: entry.key, size: total, flow: flow, database: entry.database,
+                beside: target)
             {
             case .taken: break
             case .wait: return .blocked
@@ -291,10 +296,10 @@ public struct ShadowWriter: ~Copyable {
     }
 
     mutating func makeName(
-        _ flow: Int, _ number: UInt32
+        _ slot: Int, _ flow: Int, _ number: UInt32
     ) throws(DecodeError) -> ByteView {
         do {
-            return try name.name(flow: flow, number: number)
+            return try names.shadow(slot: slot, flow: flow, number: number)
         } catch {
             throw DecodeError(.outOfMemory)
         }
@@ -377,7 +382,7 @@ public struct ShadowWriter: ~Copyable {
         _ entry: SnapshotEntry, _ shadow: Shadow, _ flow: Int, _ number: UInt32,
         _ target: TargetConnection
     ) throws(DecodeError) -> Bool {
-        let key = try makeName(flow, number)
+        let key = try makeName(shadow.slot, flow, number)
         let bytes = key.count + TargetConnection.argumentBytes(8) * 2
         guard
             try target.begin(
@@ -414,8 +419,7 @@ public struct ShadowWriter: ~Copyable {
         // A removal that comes before the SET would leave it.
         guard lane.value != id || lane.giveUp() else { return false }
         guard
-            try remove(
-                database: shadow.database, flow: flow, number: number, as: .shadowRemoval, target)
+            try remove(shadow, flow: flow, number: number, as: .shadowRemoval, target)
         else { return false }
         forget(id, shadow, flow)
         return true
@@ -427,9 +431,9 @@ public struct ShadowWriter: ~Copyable {
     }
 
     /// The same for all values begun and not ended.
-    public mutating func giveUpAll(_ target: TargetConnection) throws(DecodeError) -> Bool {
-        while let id = shadows.keys.first {
-            guard
+    public mutating func giveUpAll(_ nodes: TargetNodes) throws(DecodeError) -> Bool {
+        while let (id, shadow) = shadows.first {
+            guard let target = nodes.connection(forSlot: shadow.slot),
                 try giveUp(
                     flow: Int(id >> 32), number: UInt32(truncatingIfNeeded: id), target)
             else { return false }
@@ -438,16 +442,17 @@ public struct ShadowWriter: ~Copyable {
     }
 
     private mutating func remove(
-        database: Int, flow: Int, number: UInt32, as kind: CommandKind,
+        _ shadow: Shadow, flow: Int, number: UInt32, as kind: CommandKind,
         _ target: TargetConnection
     ) throws(DecodeError) -> Bool {
-        let key = try makeName(flow, number)
+        let key = try makeName(shadow.slot, flow, number)
         let bytes = key.count + TargetConnection.argumentBytes(8) * 2
         guard
-            try target.begin(flow: flow, database: database, bytes: bytes, demand: .nothing)
+            try target.begin(
+                flow: flow, database: shadow.database, bytes: bytes, demand: .nothing)
         else { return false }
         put("UNLINK", key, to: target)
-        target.end(kind, flow: flow, database: database, nextLSN: UInt64(number))
+        target.end(kind, flow: flow, database: shadow.database, nextLSN: UInt64(number))
         return true
     }
 
@@ -465,7 +470,7 @@ public struct ShadowWriter: ~Copyable {
                 shadows[id]!.failure = ShadowFailure(
                     command: target.name(of: reply.command).command.printable(limit: 32),
                     reason: target.errorText.printable(),
-                    mayPass: target.errorText.starts(with: "OOM "))
+                    mayPass: ShadowWriter.mayPass(target.errorText))
             }
             return
         }
@@ -479,5 +484,31 @@ public struct ShadowWriter: ~Copyable {
             shadows[id]!.measured = reply.reply.content.parseInteger().map { Int($0) } ?? -1
         default: break
         }
+    }
+
+    /// Whether an error says nothing of the value.
+    static func mayPass(_ error: ByteView) -> Bool {
+        error.starts(with: "OOM ") || ClusterRedirection(error) != nil
+    }
+
+    /// A command of one of the kinds above will not be answered: its connection was lost.
+    public mutating func lose(_ command: CommandInFlight) {
+        let number = UInt32(truncatingIfNeeded: command.nextLSN)
+        let id = ShadowWriter.id(Int(command.flow), number)
+        guard shadows[id] != nil else { return }
+        shadows[id]!.pending -= 1
+        if command.kind == .shadowGuard { shadows[id]!.isGuardOpen = false }
+        fail(id)
+    }
+
+    /// What was answered for these slots may be lost: the values that are built there are given up.
+    public mutating func lose(slots isLost: (Int) -> Bool) {
+        for (id, shadow) in shadows where isLost(shadow.slot) { fail(id) }
+    }
+
+    private mutating func fail(_ id: UInt64) {
+        guard shadows[id]?.failure == nil else { return }
+        shadows[id]?.failure = ShadowFailure(
+            command: "", reason: "the node on which it was built was lost", mayPass: true)
     }
 }

@@ -1,5 +1,5 @@
 public import Bytes
-public import CPlatform
+import CPlatform
 public import Reactor
 import Wire
 
@@ -32,13 +32,15 @@ public final class StringLane {
     public static let bytesMinimum = 16 << 20
     private static let ringBytes = 256 << 10
 
-    private let address: cp_address
     private let role: UInt32
+    private let address: cp_address?
     private let reactor: Reactor
     private let newGreeting: TargetGreeting
     private let sizes: ClosedRange<Int>
     private var greeting: TargetGreeting
     private var target: TargetConnection?
+    /// The role of the pipeline to the server that it leads to.
+    private var server: UInt32 = 0
     /// The value that has the lane, and what became of it.
     private(set) var value: UInt64?
     private var outcome: Outcome?
@@ -53,9 +55,10 @@ public final class StringLane {
     ///   - role: of the socket, whose events the owner hands on.
     ///   - greeting: one that was not begun.
     ///   - bytesMinimum: strings of less are not carried.
-    public init(
-        address: cp_address, role: UInt32, reactor: Reactor, greeting: TargetGreeting,
-        bytesMinimum: Int = StringLane.bytesMinimum
+    ///   - address: where it leads, if not to where a value's pipeline does.
+    init(
+        role: UInt32, reactor: Reactor, greeting: TargetGreeting, bytesMinimum: Int,
+        address: cp_address?
     ) {
         self.address = address
         self.role = role
@@ -63,6 +66,12 @@ public final class StringLane {
         self.greeting = greeting
         newGreeting = greeting
         sizes = bytesMinimum...StringLane.bytesLimit
+    }
+
+    public convenience init(role: UInt32, reactor: Reactor, greeting: TargetGreeting) {
+        self.init(
+            role: role, reactor: reactor, greeting: greeting,
+            bytesMinimum: StringLane.bytesMinimum, address: nil)
     }
 
     public var isTaken: Bool { value != nil }
@@ -75,12 +84,17 @@ public final class StringLane {
     }
 
     /// Begins the SET of a value whose `size` bytes come by `pass`.
+    /// - Parameter pipeline: leads to the same server.
     func take(
-        _ value: UInt64, key: ByteView, size: Int, flow: Int, database: Int
+        _ value: UInt64, key: ByteView, size: Int, flow: Int, database: Int,
+        beside pipeline: TargetConnection
     ) throws(DecodeError) -> Grant {
         guard isFree(for: size) else { return .unavailable }
+        if greeting.isDone, server != pipeline.socket.role { close() }
         guard let target else {
-            open()
+            guard let address = address ?? pipeline.socket.peer else { return .unavailable }
+            server = pipeline.socket.role
+            open(address)
             return refusal == nil ? .wait : .unavailable
         }
         guard greeting.isDone else { return .wait }
@@ -138,7 +152,7 @@ public final class StringLane {
 
     // MARK: The connection
 
-    private func open() {
+    private func open(_ address: cp_address) {
         do throws(SystemError) {
             let socket = try Socket(
                 connectingTo: address, role: role, inputBytes: StringLane.ringBytes,
@@ -219,7 +233,7 @@ public final class StringLane {
             }
             outcome = .failed(
                 reason: target.errorText.printable(),
-                mayPass: target.errorText.starts(with: "OOM "))
+                mayPass: ShadowWriter.mayPass(target.errorText))
             // The rest of the argument would be taken for commands.
             if !target.isPassed { close() }
         case .select:

@@ -37,7 +37,7 @@ public final class TargetConnection {
     /// How many of them were a SELECT that nobody asked for.
     private(set) var selectsSent = 0
     /// When and how fast commands may be begun.
-    public var pace = Pace()
+    public var pace: Pace
     private var heardAt: Int64
     private var bytesSentBefore = 0
 
@@ -54,14 +54,15 @@ public final class TargetConnection {
 
     /// - Parameter commandsInFlight: how many may await replies, a power of two.
     public init(
-        socket: Socket, reactor: Reactor, commandsInFlight: Int = 1 << 15
+        socket: Socket, reactor: Reactor, commandsInFlight: Int = 1 << 15, pace: Pace = Pace()
     ) throws(SystemError) {
         self.socket = socket
         self.reactor = reactor
+        self.pace = pace
         inFlight = FixedQueue(capacity: commandsInFlight)
-        // The one bulk that is read is the text of INFO, some kilobytes.
+        // The bulks that are read: INFO, some kilobytes, and CLUSTER NODES, 150 bytes a node.
         scanner = try RESPReplyScanner(
-            wholeBulkBytes: min(128 << 10, socket.input.capacity / 2))
+            wholeBulkBytes: min(256 << 10, socket.input.capacity / 2))
         oversize = try RegionBuffer()
         groupKey = try RegionBuffer(capacity: 4096)
         groupCommand = try RegionBuffer(capacity: 4096)
@@ -72,6 +73,8 @@ public final class TargetConnection {
     }
 
     public var commandsInFlight: Int { inFlight.count }
+    /// Commands sent and answered.
+    public var commandsAnswered: Int { commandsSent - inFlight.count }
     public var bytesSent: Int { socket.sentPosition }
 
     /// For how long the server has owed us something, in nanoseconds; ask often. One that hangs keeps
@@ -103,6 +106,9 @@ public final class TargetConnection {
         exclusiveFlow = flow
         return true
     }
+
+    /// Whether a transaction of any flow is open.
+    var isClaimed: Bool { exclusiveFlow >= 0 }
 
     /// Whether `flow` would have to claim the pipeline.
     func isFree(for flow: Int) -> Bool { exclusiveFlow < 0 || exclusiveFlow == flow }
@@ -166,15 +172,22 @@ public final class TargetConnection {
     /// Asks the target for its memory, ahead of everything that is held up. False if there is no
     /// room, or a transaction is open that would take the question for its own.
     public func askForMemory() -> Bool {
+        guard ask("INFO", "memory", .memory) else { return false }
+        pace.askedForMemory()
+        return true
+    }
+
+    /// Sends a command of one argument that is about no key, ahead of everything that is held up.
+    /// False as above.
+    func ask(_ name: ByteView, _ argument: ByteView?, _ kind: CommandKind) -> Bool {
         guard exclusiveFlow < 0, oversizeState == .none, inFlight.free > 1,
             socket.output.free >= TargetConnection.overheadBytes
         else { return false }
         commandStart = socket.output.tail
-        header(arguments: 2)
-        argument("INFO")
-        argument("memory")
-        push(.memory, type: .generic, flow: 0, database: selectedDatabase, nextLSN: 0)
-        pace.askedForMemory()
+        header(arguments: argument == nil ? 1 : 2)
+        self.argument(name)
+        if let argument { self.argument(argument) }
+        push(kind, type: .generic, flow: 0, database: selectedDatabase, nextLSN: 0)
         return true
     }
 
@@ -280,6 +293,11 @@ public final class TargetConnection {
             oversizeLeft = oversize.count
             pumpOversize()
         }
+    }
+
+    /// Ends a command that is about no key, between two others.
+    func endAside(_ kind: CommandKind) {
+        push(kind, type: .generic, flow: 0, database: selectedDatabase, nextLSN: 0)
     }
 
     /// Ends a command but for its last argument, whose head is written: `size` bytes and a line end,
@@ -396,7 +414,7 @@ public final class TargetConnection {
             } else if database < confirmedDatabases.count {
                 confirmedDatabases[database] = true
             }
-        case .memory:
+        case _ where command.kind.isAside:
             break
         default:
             failed = groupFailed || (reply.hasError && command.kind.failsItsRecord)
@@ -404,6 +422,24 @@ public final class TargetConnection {
             groupEnds = true
         }
         return TargetReply(command: command, reply: reply, recordFailed: failed)
+    }
+
+    /// Calls `body` with each command that is not answered, oldest first, when the connection is
+    /// lost: with its bytes if all of them are there, and whether any of them may have been sent.
+    func forEachUnanswered(
+        _ body: (_ command: CommandInFlight, _ bytes: ByteView?, _ maySent: Bool) -> Void
+    ) {
+        // The reply that was taken last is settled.
+        release()
+        for index in 0..<inFlight.count {
+            let command = inFlight[index]
+            let isOversize = oversizeState == .sending && index + 1 == inFlight.count
+            guard !isOversize else {
+                body(command, oversize.isEmpty ? nil : oversize.view, true)
+                continue
+            }
+            body(command, bytes(of: command), command.start < socket.sentPosition)
+        }
     }
 
     private func oldestIsSent(_ reply: RESPReply) -> Bool {

@@ -21,6 +21,10 @@ public struct TargetGreeting {
     /// `maxmemory`, for it keeps as much for the next argument of that connection, and others write
     /// meanwhile; none if it has an append-only file, for a command is written to that in one go.
     private(set) var argumentBytesLimit = Int.max
+    /// It is a node of a cluster.
+    public private(set) var isClusterNode = false
+    /// Of its process: another one begins anew.
+    public private(set) var runID = ""
     /// Databases of the target that hold keys.
     public private(set) var usedDatabases: [Int] = []
 
@@ -102,12 +106,10 @@ public struct TargetGreeting {
         guard let found = TargetVersion(info: text) else {
             return .refused(isLogin: false, message: "INFO names no redis_version")
         }
-        if let enabled = info.value(of: "cluster_enabled:"), enabled.equals("1") {
-            return .refused(
-                isLogin: false,
-                message: "it is a cluster node; this version writes to a single server only")
-        }
-        if let role = info.value(of: "role:"), role.equals("slave") {
+        isClusterNode = info.value(of: "cluster_enabled:")?.equals("1") ?? false
+        runID = info.value(of: "run_id:")?.printable() ?? ""
+        // Any node of a cluster knows the others.
+        if !isClusterNode, let role = info.value(of: "role:"), role.equals("slave") {
             return .refused(
                 isLogin: false, message: "it is a replica; give the address of its master")
         }

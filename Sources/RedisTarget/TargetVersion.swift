@@ -71,6 +71,11 @@ public struct TargetVersion: Sendable, Equatable, CustomStringConvertible {
         return (self.major, self.minor) >= (major, minor)
     }
 
+    /// Of the nodes of a cluster the oldest one says what all can load.
+    public func isOlder(than other: TargetVersion) -> Bool {
+        (major, minor, patch) < (other.major, other.minor, other.patch)
+    }
+
     /// How a value of `type` gets into this target (protocol.md 3.11).
     public func loading(of type: ValueType) -> Loading {
         switch type {
@@ -137,7 +142,7 @@ public struct InfoText {
     }
 
     /// The numbers of the `db0:keys=...` lines of INFO keyspace.
-    var usedDatabases: [Int] {
+    public var usedDatabases: [Int] {
         var numbers: [Int] = []
         var position = 0
         while position < text.count {

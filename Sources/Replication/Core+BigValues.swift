@@ -21,6 +21,7 @@ extension Core {
                         database: step.entry.database, key: step.entry.key, flow: flow)
                 }
                 let entry = try targetEntry(step)
+                guard aim(flow.index, at: entry.key) else { return .blocked }
                 let outcome = try shadows!.write(
                     part, entry, flow: flow.index, number: step.number,
                     unixMilliseconds: cp_unix_milliseconds(), to: target)
@@ -48,6 +49,7 @@ extension Core {
             return .done
         }
         let entry = try targetEntry(step)
+        guard aim(flow.index, at: entry.key) else { return .blocked }
         let isGuarded = conflicts.guardsBaseline(
             database: step.entry.database, key: step.entry.key)
         guard checkConflicts() else { return .done }
@@ -74,7 +76,7 @@ extension Core {
                 guard try entries!.probe(entry, flow: flow.index, to: target) else {
                     return .blocked
                 }
-                flow.recordsPending += 1
+                flow.sent(nextLSN: 0)
                 conflicts.sentBaseline(database: step.entry.database, key: step.entry.key)
             } else {
                 leaveOut(database: step.entry.database, key: step.entry.key, type, flow)
@@ -94,6 +96,7 @@ extension Core {
         }
         let type = RecordType(step.entry.type.family)
         var entry = try targetEntry(step)
+        guard aim(flow.index, at: entry.key) else { return .blocked }
         let isLeft = shadows!.isLeft(flow: flow.index, number: step.number)
         if isLeft || refusedSize != nil {
             guard try shadows!.giveUp(flow: flow.index, number: step.number, target) else {
@@ -121,7 +124,7 @@ extension Core {
         case .blocked:
             return .blocked
         case .sent:
-            flow.recordsPending += 1
+            flow.sent(nextLSN: 0)
             if isGuarded {
                 conflicts.sentBaseline(database: step.entry.database, key: step.entry.key)
             }
@@ -159,19 +162,21 @@ extension Core {
 
     /// The target is swept before the source is turned to.
     func startSweep() {
-        databasesToSweep = greeting.usedDatabases
+        sweeps = nodes.masters.flatMap { node in
+            node.greeting.usedDatabases.map { (node, $0) }
+        }
         sweepCursor = Array("0".utf8)
-        if databasesToSweep.isEmpty { endSweep() }
+        if sweeps.isEmpty { endSweep() }
     }
 
     /// Sends the next piece, if the last one is answered.
     func sweep() {
-        guard !sweepCursor.isEmpty, let database = databasesToSweep.first, !isLeaving else {
-            return
-        }
+        guard !sweepCursor.isEmpty, let (node, database) = sweeps.first, !isLeaving,
+            node.state == .ready
+        else { return }
         do throws(DecodeError) {
             let isSent = try sweepCursor.withByteView { (cursor) throws(DecodeError) in
-                try shadows?.sweep(database: database, cursor: cursor, to: target) ?? true
+                try shadows?.sweep(database: database, cursor: cursor, to: node.connection) ?? true
             }
             if isSent { sweepCursor = [] }
         } catch {
@@ -183,16 +188,16 @@ extension Core {
         if reply.reply.hasError {
             targetNotices.append(
                 "the target was not searched for keys that an interrupted run may have left "
-                    + "(df2redis:{\(settings.taskName)}:shadow:*): "
+                    + "(df2redis:{*}:\(settings.taskName):shadow:*): "
                     + "\(target.errorText.printable()); allow +eval +scan +unlink to its user, or "
                     + "remove such keys by hand")
-            databasesToSweep = []
+            sweeps = []
         } else {
             sweepCursor = reply.reply.content.array()
             guard reply.reply.content.equals("0") else { return }
-            databasesToSweep.removeFirst()
+            sweeps.removeFirst()
         }
-        if databasesToSweep.isEmpty { endSweep() }
+        if sweeps.isEmpty { endSweep() }
     }
 
     private func endSweep() {

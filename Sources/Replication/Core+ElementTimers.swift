@@ -77,6 +77,10 @@ extension Core {
                 continue
             }
             let bytes = due.key.count + due.element.count + TargetConnection.argumentBytes(8) * 3
+            let connection = due.key.withByteView { nodes.connection(for: $0) }
+            // One on its way holds up the others, for moments.
+            guard let connection else { return }
+            target = connection
             guard
                 try target.begin(
                     flow: due.flow, database: due.database, bytes: bytes, demand: .nothing)

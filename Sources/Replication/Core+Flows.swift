@@ -192,6 +192,7 @@ extension Core {
         do throws(DecodeError) {
             var entry = entry
             if keyRules.isActive { try nameForTarget(&entry) }
+            guard aim(flow.index, at: entry.key) else { return .blocked }
             let now = cp_unix_milliseconds()
             if entry.expiryMilliseconds != 0 {
                 entry.expiryMilliseconds = held.adjust(
@@ -218,7 +219,7 @@ extension Core {
         case .blocked:
             return .blocked
         case .sent:
-            flow.recordsPending += 1
+            flow.sent(nextLSN: 0)
             if isGuarded {
                 conflicts.sentBaseline(database: entry.database, key: entry.key)
             }
@@ -226,7 +227,7 @@ extension Core {
             if entry.hasMemcachedFlags { memcachedEntries += 1 }
         case .leftOut:
             if isGuarded {
-                flow.recordsPending += 1
+                flow.sent(nextLSN: 0)
                 conflicts.sentBaseline(database: entry.database, key: entry.key)
             } else {
                 leaveOut(database: entry.database, key: entry.key, type, flow)
@@ -325,14 +326,21 @@ extension Core {
         }
         guard name.equals("lua"), !value.isEmpty else { return .done }
         let bytes = value.count + TargetConnection.argumentBytes(8) * 3
-        guard try target.begin(flow: flow.index, database: 0, bytes: bytes) else {
-            return .blocked
+        let masters = nodes.masters
+        // Until all have it, handed in again: to load one twice does no harm.
+        for node in masters {
+            let connection = node.connection
+            guard node.state == .ready,
+                try connection.begin(flow: flow.index, database: 0, bytes: bytes)
+            else { return .blocked }
+            connection.header(arguments: 3)
+            connection.argument("SCRIPT")
+            connection.argument("LOAD")
+            connection.argument(value)
+            connection.end(
+                node === masters.last ? .auxiliaryScript : .scriptCopy, flow: flow.index,
+                database: 0, nextLSN: 0)
         }
-        target.header(arguments: 3)
-        target.argument("SCRIPT")
-        target.argument("LOAD")
-        target.argument(value)
-        target.end(.auxiliaryScript, flow: flow.index, database: 0, nextLSN: 0)
         return .done
     }
 

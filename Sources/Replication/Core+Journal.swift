@@ -116,14 +116,15 @@ extension Core {
             flow: flow.index, type: match.type, nextLSN: isInSnapshot ? 0 : record.lsn + 1,
             isInSnapshot: isInSnapshot, unixMilliseconds: cp_unix_milliseconds())
         let outcome: RecordOutcome
-        guard entries != nil else { return .blocked }
+        guard entries != nil, flow.window?.hasRoom != false else { return .blocked }
         do throws(DecodeError) {
             outcome = try journalWriter.write(
                 record, match, context, placement: placement, rules: keyRules,
-                entries: &entries!, held: &held, to: target)
+                entries: &entries!, held: &held, to: nodes)
         } catch {
             throw located(error, flow, opcode: record.operation.rawValue)
         }
+        noteParts(flow, context.nextLSN)
         guard outcome != .blocked, outcome != .flush else { return .blocked }
         // Counted by what became of it: nothing takes it back any more, not even the end of the run.
         flow.heldIsCounted = false
@@ -138,7 +139,7 @@ extension Core {
         }
         switch outcome {
         case .sent:
-            flow.recordsPending += 1
+            noteSent(flow, context.nextLSN)
         case .blocked, .flush:
             break
         case .filtered:
@@ -164,10 +165,23 @@ extension Core {
             flow.progress.journalByType[match.type].repaired += 1
             markForRepair(record, flow, "\(reason)")
         case .sentRepair(let reason):
-            flow.recordsPending += 1
+            noteSent(flow, context.nextLSN)
             markForRepair(record, flow, "\(reason)")
         }
         return .done
+    }
+
+    /// A record that goes out key by key is under way from its first key on.
+    private func noteParts(_ flow: Flow, _ nextLSN: UInt64) {
+        guard journalWriter.partsWritten > 0 else { return }
+        if !flow.isInParts { flow.sent(nextLSN: nextLSN) }
+        flow.isInParts = true
+        for _ in 0..<journalWriter.partsWritten { flow.sent(nextLSN: nextLSN) }
+    }
+
+    private func noteSent(_ flow: Flow, _ nextLSN: UInt64) {
+        if !flow.isInParts { flow.sent(nextLSN: nextLSN) }
+        flow.isInParts = false
     }
 
     /// What only looks at a record: the vote on placement, and pops that may stand for more.
@@ -254,20 +268,31 @@ extension Core {
         let context = RecordContext(
             flow: flow.index, nextLSN: record.lsn + 1, isInSnapshot: false,
             unixMilliseconds: 0)
-        guard
-            try journalWriter.writeFlush(record, context, rules: keyRules, to: target) == .sent
-        else { return .blocked }
+        if nodes.isCluster {
+            guard try flushCluster(record, context) else { return .blocked }
+        } else {
+            guard
+                try journalWriter.writeFlush(record, context, rules: keyRules, to: target)
+                    == .sent
+            else { return .blocked }
+        }
         flowsAtFlush = 0
         for each in flows {
             if repairs.openCount > 0, let own = each.heldRecord {
                 repairs.touchAll(flow: each.index, lsn: own.lsn, now: nowMilliseconds)
             }
-            each.recordsPending += 1
+            if nodes.isCluster {
+                // Every master has answered.
+                each.progress.journalByType[each.heldType].applied += 1
+            } else {
+                each.recordsPending += 1
+            }
             each.waitsForFlush = false
             guard each !== flow, let own = each.heldRecord else { continue }
             each.heldRecord = nil
             each.heldIsCounted = false
             each.routedLSN = own.lsn + 1
+            each.settleIdle()
             each.socket.input.consume(each.journal.consumed)
             each.isBlocked = false
             reactor.resume(each.socket)

@@ -53,6 +53,13 @@ extension Core {
         return .done
     }
 
+    /// Databases of the target that the source's keys will come to, as far as it tells.
+    var databasesExpected: [Int] {
+        guard keyRules.isActive else { return sourceDatabases }
+        return sourceDatabases.filter { keyRules.keeps(database: $0) }
+            .map { keyRules.target(ofDatabase: $0) }
+    }
+
     // MARK: Names on either side
 
     /// A key's database and name on the target, valid until the next call.

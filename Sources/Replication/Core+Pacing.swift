@@ -35,19 +35,19 @@ extension Core {
 
     /// The target is known: ask for its memory before anything is written.
     func beginPacing() {
-        target.pace.begin()
+        nodes.pace.begin()
         takeRequests()
-        askForMemory()
+        for node in nodes.masters { askForMemory(node) }
     }
 
     func takeRequests() {
         let (rate, isPaused, keys) = shared.requests.withLock {
             ($0.rate, $0.isPaused, $0.takeRepairs())
         }
-        target.pace.setRates(
+        nodes.pace.setRates(
             operations: rate.operationsPerSecond, bytes: rate.bytesPerSecond,
             latencyMilliseconds: rate.maxLatencyMilliseconds)
-        target.pace.isPaused = isPaused && !wasStopped && !isLeaving
+        nodes.pace.isPaused = isPaused && !wasStopped && !isLeaving
         totals.rate = rate
         for (database, key) in keys {
             key.withByteView { key in
@@ -83,32 +83,38 @@ extension Core {
     /// Sees to it that what was held up in this turn is tried again.
     func keepPace() {
         guard isTargetUsable else { return }
-        switch target.pace.takeHold() {
-        case .rate:
-            let wait = target.pace.ratesOpenAt - reactor.now
-            reactor.setTimer(Timer.pace, after: max(wait, Core.shortestWaitNanoseconds))
-            hold = .rate
-        case .memory:
-            if target.pace.memory.mustAskNow { askForMemory() }
-        case .latency:
-            hold = .latency
-        case .none, .pause:
-            break  // Whoever ends a pause resumes the flows.
+        for node in nodes.nodes {
+            switch node.connection.pace.takeHold() {
+            case .rate:
+                let wait = nodes.pace.ratesOpenAt - reactor.now
+                reactor.setTimer(Timer.pace, after: max(wait, Core.shortestWaitNanoseconds))
+                hold = .rate
+            case .memory:
+                if node.connection.pace.memory.mustAskNow { askForMemory(node) }
+            case .latency:
+                hold = .latency
+            case .none, .pause:
+                break  // Whoever ends a pause resumes the flows.
+            }
         }
     }
 
-    private func askForMemory() {
-        guard !target.pace.memory.isAsked else { return }
+    private func askForMemory(_ node: TargetNode) {
+        guard node.state == .ready, !node.connection.pace.memory.isAsked else { return }
         // Without room now, the replies that make some lead here again.
-        _ = target.askForMemory()
+        _ = node.connection.askForMemory()
     }
 
     /// Called every 100 ms.
     func tickPace() {
         guard isTargetUsable else { return }
-        target.pace.tick(commandsInFlight: target.commandsInFlight, now: reactor.now)
-        // Also while nothing is written: others may fill it, and a limit may be set.
-        if !isSourceLeft { askForMemory() }
+        for node in nodes.nodes {
+            let connection = node.connection
+            connection.pace.tick(
+                commandsInFlight: connection.commandsInFlight, now: reactor.now)
+            // Also while nothing is written: others may fill it, and a limit may be set.
+            if !isSourceLeft { askForMemory(node) }
+        }
         // What is left at the end takes as long as the limits want.
         if isSourceLeft, hold == .rate {
             drainDeadline = reactor.now + Core.drainLimitNanoseconds
@@ -141,26 +147,33 @@ extension Core {
         target.pace.wasRefusedForMemory()
     }
 
+    /// A server that has no memory left; nothing is written to it.
+    private var shortNode: TargetNode? {
+        nodes.nodes.first { $0.state == .ready && $0.connection.pace.memory.isShort }
+    }
+
     /// Nothing is written, and not because of the target's speed.
-    var isHeldUp: Bool { target.pace.isPaused || target.pace.memory.isShort }
+    var isHeldUp: Bool { nodes.pace.isPaused || shortNode != nil }
 
     func publishPace() {
-        let pace = target.pace
-        totals.commandsSent = target.commandsSent
-        totals.commandsInFlight = target.commandsInFlight
-        totals.isPaused = pace.isPaused
+        totals.commandsSent = nodes.commandsSent
+        totals.commandsInFlight = nodes.commandsInFlight
+        totals.isPaused = nodes.pace.isPaused
         totals.knowsPlacement = flows.count == 1 || placement.isKnown
-        totals.memoryNeeded = pace.memory.isShort ? pace.memory.needed : 0
-        if let sample = pace.memory.sample {
+        let short = shortNode
+        // Of several servers the one that is short, or has the least room.
+        let tightest = nodes.masters.min { MemoryRoom.Sample.isTighter($0.memory, $1.memory) }
+        totals.memoryNeeded = short?.connection.pace.memory.needed ?? 0
+        if let sample = (short ?? tightest)?.memory {
             var memory = TargetMemory()
             memory.used = sample.used
             memory.limit = sample.limit
             memory.evicts = sample.evicts
             totals.targetMemory = memory
         }
-        if pace.isPaused {
+        if nodes.pace.isPaused {
             totals.hold = .pause
-        } else if pace.memory.isShort, !isLeaving {
+        } else if short != nil, !isLeaving {
             totals.hold = .memory
         } else {
             totals.hold = hold

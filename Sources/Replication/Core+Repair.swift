@@ -136,7 +136,7 @@ extension Core {
     /// A record that the target refused: its keys are read again, if that can help.
     func markRefused(_ reply: TargetReply, _ flow: Flow) -> Bool {
         let error = target.errorText
-        guard !Core.isStateOfTarget(error) || isWantOfMemory else { return false }
+        guard !Core.isStateOfTarget(error) || isWantOfMemory || isRedirected else { return false }
         let name = target.name(of: reply.command)
         guard !name.command.isEmpty, !name.key.isEmpty || !name.command.equals("EXEC") else {
             return false
@@ -197,7 +197,7 @@ extension Core {
     }
 
     /// A key that may differ and cannot be read again.
-    private func nameForRepair(
+    func nameForRepair(
         _ database: Int, _ key: ByteView, _ flow: Int, _ command: String, _ reason: String,
         _ why: String
     ) {
@@ -386,6 +386,7 @@ extension Core {
     ) throws(DecodeError) -> EntryOutcome {
         let place = UInt64(index)
         let name = targetName(repair.database, key)
+        guard aim(repair.flow, at: name.key) else { return .blocked }
         // Its type may have changed to one that is filtered: what the target had of it goes.
         if value.isMissing || keyRules.isActive && !keyRules.keeps(value.type.family) {
             guard
@@ -427,8 +428,8 @@ extension Core {
             repairs.retry(index, now: nowMilliseconds)
             return
         }
-        // A full target says nothing of the value, and it will not stay full.
-        if isWantOfMemory {
+        // Neither a full target nor a slot on its way says anything of the value, and neither lasts.
+        if isWantOfMemory || isRedirected {
             repairs.retry(index, now: nowMilliseconds, counts: false)
             return
         }

@@ -5,21 +5,36 @@ internal import Wire
 
 /// The target's side of a core: log-in, replies, room.
 extension Core {
-    func readTarget() {
+    /// Takes the connection in hand that commands of a flow for a key of the target go to; false while
+    /// they must wait.
+    func aim(_ flow: Int, at key: ByteView) -> Bool {
+        if let building = entries?.buildingTarget, entries?.buildingFlow == flow {
+            target = building
+            return true
+        }
+        guard let connection = nodes.connection(for: key) else { return false }
+        target = connection
+        return true
+    }
+
+    func read(_ node: TargetNode) {
+        target = node.connection
         var budget = Core.turnBudgetBytes
         do throws(RESPError) {
             while budget > 0 {
                 let count = target.socket.fill(limit: Core.readBytes)
                 budget -= count
-                while let reply = try target.nextReply() { settle(reply) }
+                while let reply = try target.nextReply() {
+                    if case .settle = nodes.judge(reply, node) { settle(reply, node) }
+                }
                 if count == 0 { break }
             }
         } catch {
-            lostTarget("it sent bytes that are no reply")
+            lost(node, "it sent bytes that are no reply")
             return
         }
         if target.socket.reachedEnd {
-            lostTarget("it closed the connection")
+            lost(node, "it closed the connection")
             return
         }
         target.pumpOversize()
@@ -39,8 +54,8 @@ extension Core {
         guard isTargetUsable else { return }
         do throws(DecodeError) {
             // An open transaction would swallow what follows.
-            guard try entries?.abandon(target) ?? true else { return }
-            guard try shadows?.giveUpAll(target) ?? true else { return }
+            guard try entries?.abandon() ?? true else { return }
+            guard try shadows?.giveUpAll(nodes) ?? true else { return }
         } catch {
             fail(.interrupted, "no memory to end a transaction")
             return
@@ -50,9 +65,9 @@ extension Core {
         while releasePlace < held.places.upperBound {
             if let (entry, database, key) = held.entry(at: releasePlace) {
                 do throws(DecodeError) {
-                    guard
+                    guard let connection = nodes.connection(for: key),
                         try journalWriter.release(
-                            entry, database: database, key, to: target)
+                            entry, database: database, key, to: connection)
                     else { return }
                 } catch {
                     fail(.interrupted, "no memory to set the expiry of \(key.printable())")
@@ -64,17 +79,35 @@ extension Core {
         held.removeAll()
     }
 
-    func lostTarget(_ reason: String) {
-        isTargetUsable = false
-        if greeting.isDone {
+    /// A node's connection has ended. Masters of a cluster come back, or are replaced; a run with a
+    /// single server ends.
+    func lost(_ node: TargetNode, _ reason: String) {
+        guard node.state != .lost else { return }
+        let wasKnown = node.greeting.isDone
+        if node.connection === entries?.buildingTarget { entries?.forgetBuilding() }
+        nodes.lose(node, reason) { settleLoss($0) }
+        guard !nodes.isCluster else { return resumeBlockedFlows() }
+        if wasKnown {
+            isTargetUsable = false
             fail(
                 .interrupted,
                 "lost the connection to the target \(settings.target): \(reason); what was not "
                     + "answered may or may not be applied: run again")
+        } else if let next = seeds.first {
+            seeds.removeFirst()
+            targetNotices.append("\(node.name) was not reached (\(reason)), \(next.host) is asked")
+            begin(next)
         } else {
             fail(.unreachable, "cannot connect to the target \(settings.target): \(reason)")
         }
-        reactor.close(target.socket)
+    }
+
+    private func begin(_ place: TargetPlace) {
+        do throws(SystemError) {
+            try nodes.open(host: place.host, port: place.port, address: place.address)
+        } catch {
+            fail(.unreachable, "cannot begin to connect to \(place.host): \(error)")
+        }
     }
 
     /// Ends connections that hang.
@@ -83,27 +116,29 @@ extension Core {
             greetingLimit: Core.greetingLimitNanoseconds,
             silenceLimit: Core.silenceLimitNanoseconds)
         if isLaneLost { resumeBlockedFlows() }
-        let silence = target.silence()
-        let limit = greeting.isDone ? Core.silenceLimitNanoseconds : Core.greetingLimitNanoseconds
-        guard silence > limit, target.socket.state != .closed else { return }
-        lostTarget("it has not answered for \(silence / 1_000_000_000) s")
+        for node in nodes.nodes where node.state != .lost {
+            let silence = node.connection.silence()
+            let limit =
+                node.greeting.isDone ? Core.silenceLimitNanoseconds : Core.greetingLimitNanoseconds
+            guard silence > limit else { continue }
+            lost(node, "it has not answered for \(silence / 1_000_000_000) s")
+        }
     }
 
-    private func settle(_ reply: TargetReply) {
+    private func settle(_ reply: TargetReply, _ node: TargetNode) {
         if reply.reply.hasError { noteWantOfMemory() }
         switch reply.command.kind {
         case .authenticate, .setName, .information, .jsonQuestion:
-            greet(reply)
+            greet(reply, node)
         case .select:
-            if reply.reply.hasError {
-                fail(
-                    .refused,
-                    "the target refused database \(reply.command.database): "
-                        + "\(target.errorText.printable()); give it more databases, or "
-                        + "send the source's elsewhere with dbs")
-            }
-        case .part, .discard:
+            if reply.reply.hasError { refuseDatabase(Int(reply.command.database)) }
+        case .part, .discard, .scriptCopy, .asking:
             break
+        case .topology:
+            nodes.receiveTopology(reply, node)
+            targetIsReady()
+        case .replication:
+            node.receiveReplicas(reply)
         case .shadow, .shadowLength, .shadowClaim:
             shadows?.settle(reply, target)
         case .shadowGuard:
@@ -139,8 +174,8 @@ extension Core {
                 let (_, key) = target.name(of: reply.command)
                 let own = sourceName(Int(reply.command.database), key)
                 leaveOut(database: own.database, key: own.key, reply.command.type, flow)
-            } else if reply.command.kind == .entry, reply.recordFailed, isWantOfMemory,
-                markRefused(reply, flow)
+            } else if reply.command.kind == .entry, reply.recordFailed,
+                isWantOfMemory || isRedirected, markRefused(reply, flow)
             {
                 // Not a guarded one: a repair would not ask whether the target has a key of its own.
                 flow.progress.snapshotByType[reply.command.type].repaired += 1
@@ -155,7 +190,10 @@ extension Core {
             }
         case .journal, .script:
             settleJournal(reply, flows[Int(reply.command.flow)])
+        case .journalPart:
+            settlePart(reply, flows[Int(reply.command.flow)])
         case .flush:
+            guard !nodes.isCluster else { return settleFlush(reply) }
             for flow in flows { settleJournal(reply, flow) }
         }
     }
@@ -217,27 +255,43 @@ extension Core {
         return String(text[..<end.lowerBound])
     }
 
-    private func greet(_ reply: TargetReply) {
-        switch greeting.receive(reply, target) {
+    private func greet(_ reply: TargetReply, _ node: TargetNode) {
+        switch node.greet(reply) {
         case .waiting:
             break
-        case .ready(let version):
-            do throws(SystemError) {
-                entries = try EntryWriter(
-                    version: version, method: settings.writeMethod.method, policy: settings.types)
-                shadows = try ShadowWriter(
-                    version: version, policy: settings.types, task: settings.taskName,
-                    directory: settings.spillDirectory, lane: lane)
-            } catch {
-                fail(.interrupted, "no memory for the target's writer: \(error)")
-                return
-            }
-            isTargetUsable = true
-            beginPacing()
-            startSweep()
+        case .ready:
+            nodes.becameReady(node)
+            resumeBlockedFlows()
+            guard !refuseKind(node) else { return }
+            targetIsReady()
         case .refused(let isLogin, let message):
-            fail(isLogin ? .unreachable : .refused, "the target \(settings.target): \(message)")
+            // A node of a cluster may be about to load its data, or be none any more.
+            guard !nodes.isCluster || isLogin else { return lost(node, message) }
+            fail(isLogin ? .unreachable : .refused, "the target \(node.name): \(message)")
         }
+    }
+
+    /// The target can be written to: once a run.
+    func targetIsReady() {
+        guard nodes.isReady, entries == nil, !isLeaving else { return }
+        let versions = nodes.masters.compactMap(\.greeting.version)
+        guard let version = versions.min(by: { $0.isOlder(than: $1) }) else { return }
+        targetVersion = version
+        do throws(SystemError) {
+            entries = try EntryWriter(
+                version: version, method: settings.writeMethod.method, policy: settings.types,
+                task: settings.taskName)
+            shadows = try ShadowWriter(
+                version: version, policy: settings.types, task: settings.taskName,
+                directory: settings.spillDirectory, lane: lane)
+        } catch {
+            fail(.interrupted, "no memory for the target's writer: \(error)")
+            return
+        }
+        isTargetUsable = true
+        beginPacing()
+        if nodes.isCluster { databasesToCheck = databasesExpected.filter { $0 != 0 } }
+        if databasesToCheck.isEmpty { startSweep() }
     }
 }
 

@@ -6,6 +6,13 @@ internal import RedisTarget
 internal import Synchronization
 internal import Wire
 
+/// Where to look for the target.
+struct TargetPlace: Sendable {
+    var host: String
+    var port: UInt16
+    var address: cp_address
+}
+
 /// What the core and the control thread share.
 final class CoreShared: Sendable {
     let mailbox: Mailbox
@@ -58,17 +65,18 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     }
 
     enum Role {
-        static let target: UInt32 = 0
-        static let control: UInt32 = 1
-        static let reader: UInt32 = 2
-        static let lane: UInt32 = 3
-        static let firstFlow: UInt32 = 4
+        static let control: UInt32 = 0
+        static let reader: UInt32 = 1
+        static let lane: UInt32 = 2
+        static let firstFlow: UInt32 = 3
+        static let firstTarget: UInt32 = 1 << 16
     }
 
     enum Timer {
         static let tick = 0
         static let pace = 1
-        static let count = 2
+        static let cluster = 2
+        static let count = 3
     }
 
     /// A flow is read at most this much in one turn, so that others get theirs.
@@ -86,18 +94,28 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     let shared: CoreShared
     let reactor: Reactor
     let sourceAddress: cp_address
-    let targetAddress: cp_address
 
-    let target: TargetConnection
-    var greeting: TargetGreeting
+    let nodes: TargetNodes
+    /// The connection in hand: the one that is read, or that takes the commands which are being
+    /// written (see `aim`).
+    var target: TargetConnection
+    var targetVersion: TargetVersion?
+    /// Further places to begin with, if the first one does not answer.
+    var seeds: [TargetPlace]
     /// Made once the target has said what it is.
     var entries: EntryWriter?
     /// The same, for values that come in parts.
     var shadows: ShadowWriter?
     let lane: StringLane
-    /// Databases of the target to be swept before the run, and where in the first one.
-    var databasesToSweep: [Int] = []
+    /// What of the target is to be swept before the run, and where in the first of them.
+    var sweeps: [(node: TargetNode, database: Int)] = []
     var sweepCursor: [UInt8] = []
+    /// Databases that a cluster must take before the run.
+    var databasesToCheck: [Int] = []
+    /// Databases of the source that had keys before the run.
+    var sourceDatabases: [Int] = []
+    var startedAt: Int64 = 0
+    var clusterFlush = ClusterFlush()
     var targetNotices: [String] = []
     /// Once a run: the target refuses to remove elements whose expiry has come.
     var toldOfRefusedRemoval = false
@@ -158,22 +176,27 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var flowsAtFlush = 0
 
     init(
-        settings: ReplicationSettings, shared: CoreShared, source: cp_address, target: cp_address
+        settings: ReplicationSettings, shared: CoreShared, source: cp_address,
+        targets: [TargetPlace]
     ) throws(SystemError) {
         self.settings = settings
         self.shared = shared
         sourceAddress = source
-        targetAddress = target
-        reactor = try Reactor(mailbox: shared.mailbox, capacity: 1032, timers: Timer.count)
-        let socket = try Socket(
-            connectingTo: target, role: Role.target, inputBytes: 1 << 20,
-            outputBytes: settings.targetRingBytes, keepsSentOutput: true)
-        self.target = try TargetConnection(socket: socket, reactor: reactor)
-        greeting = TargetGreeting(
+        reactor = try Reactor(
+            mailbox: shared.mailbox, capacity: 1032 + TargetNodes.nodesLimit, timers: Timer.count)
+        let greeting = TargetGreeting(
             user: settings.target.user, password: settings.target.password,
             name: settings.taskName, needsJSON: settings.types.json == .module)
-        lane = StringLane(
-            address: target, role: Role.lane, reactor: reactor, greeting: greeting)
+        nodes = TargetNodes(
+            TargetNodes.Settings(
+                firstRole: Role.firstTarget, outputBytes: settings.targetRingBytes,
+                greeting: greeting, addressing: settings.clusterAddressing),
+            reactor: reactor)
+        let first = targets[0]
+        target = try nodes.open(host: first.host, port: first.port, address: first.address)
+            .connection
+        seeds = Array(targets.dropFirst())
+        lane = StringLane(role: Role.lane, reactor: reactor, greeting: greeting)
         control = ControlSession(settings.controlSettings, now: 0)
         scratch = try RegionBuffer(capacity: 64 << 10)
         keyRules = try KeyRules(settings.keyRules)
@@ -192,7 +215,6 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
                 ("task", settings.taskName), ("source", settings.source.description),
                 ("target", settings.target.description),
             ], bytesLimit: settings.deadLetterBytesLimit)
-        try reactor.add(socket)
     }
 
     var nowMilliseconds: Int64 { reactor.now / 1_000_000 }
@@ -200,6 +222,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     // MARK: The thread
 
     func runCore() {
+        startedAt = reactor.now
         reactor.setTimer(Timer.tick, after: tickNanoseconds)
         openRepairLog()
         checkElementTimers()
@@ -214,7 +237,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
             RunReport(
                 progress: totals, error: failure, stopped: wasStopped,
                 sourceVersion: control.releaseText,
-                targetVersion: greeting.version?.description ?? "",
+                targetVersion: targetVersion?.description ?? "",
                 sourceID: control.replicationID))
     }
 
@@ -226,7 +249,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
             return
         }
         wasStopped = true
-        target.pace.isPaused = false
+        nodes.pace.isPaused = false
         resumeBlockedFlows()
         finish()
     }
@@ -245,8 +268,6 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
 
     func connected(_ socket: Socket) {
         switch socket.role {
-        case Role.target:
-            greeting.begin(target)
         case Role.lane:
             lane.connected()
         case Role.control:
@@ -257,6 +278,9 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
                 perform(action)
             }
             reactor.markDirty(socket)
+        case Role.firstTarget...:
+            guard let node = nodes.node(of: socket) else { return }
+            node.greeting.begin(node.connection)
         default:
             let flow = flow(of: socket)
             perform(
@@ -267,7 +291,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
 
     func ready(_ socket: Socket) {
         switch socket.role {
-        case Role.target: readTarget()
+        case Role.firstTarget...:
+            if let node = nodes.node(of: socket) { read(node) }
         case Role.control: readControl(socket)
         case Role.reader: readReader(socket)
         case Role.lane:
@@ -279,7 +304,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
 
     func failed(_ socket: Socket, _ error: SystemError) {
         switch socket.role {
-        case Role.target: lostTarget("\(error)")
+        case Role.firstTarget...:
+            if let node = nodes.node(of: socket) { lost(node, "\(error)") }
         case Role.control:
             perform(control.connectionEnded("\(error)"))
             if control.phase == .closed { sourceIsLeft() }
@@ -301,6 +327,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
 
     func timerFired(_ timer: Int) {
         if timer == Timer.pace { return resumeBlockedFlows() }
+        // The end of the turn sees to it.
+        if timer == Timer.cluster { return }
         reactor.setTimer(Timer.tick, after: tickNanoseconds)
         if let controlSocket, !isSourceLeft {
             perform(control.tick(now: nowMilliseconds, output: &controlSocket.output))
@@ -310,11 +338,12 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         pops.tick(nowMilliseconds) { markForRepair($0) }
         tickReader()
         watchTarget()
+        watchCluster()
         tickPace()
         publish()
         if reactor.now > drainDeadline {
             // All that is in flight may be one string on its own connection.
-            let commands = target.commandsInFlight + (lane.isTaken ? 1 : 0)
+            let commands = nodes.commandsInFlight + (lane.isTaken ? 1 : 0)
             fail(
                 .interrupted,
                 "the target did not answer \(commands) commands within "
@@ -324,9 +353,11 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     }
 
     func turnEnding() {
-        target.pumpOversize()
+        for node in nodes.nodes where node.state == .ready { node.connection.pumpOversize() }
         if lane.hasNewRoom() { resumeBlockedFlows() }
-        if !databasesToSweep.isEmpty { sweep() }
+        if nodes.isCluster { advanceCluster() }
+        if !databasesToCheck.isEmpty { checkDatabases() }
+        if !sweeps.isEmpty { sweep() }
         if !isLeaving { checkConflicts() }
         advanceRepairs()
         removeDueElements()
@@ -350,7 +381,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
             releaseHeldExpiries()
             // Removing a shadow may have to wait for its turn, too.
             let isSettled =
-                target.commandsInFlight == 0 && held.count == 0 && !lane.isTaken
+                nodes.commandsInFlight == 0 && held.count == 0 && !lane.isTaken
                 && shadows?.hasOpen != true
             if isSettled || !isTargetUsable {
                 giveUpWrittenRepairs()
@@ -383,7 +414,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         isLeaving = true
         pops.finish { markForRepair($0) }
         endRepairs()
-        target.pace.end()
+        nodes.pace.end()
         for flow in flows {
             flow.isDone = true
             flow.dropHeld()
@@ -430,7 +461,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
             (entries?.jsonTextsWritten ?? 0) + (shadows?.jsonTextsWritten ?? 0)
         totals.stickyFlagsDropped = stickyEntries + journalWriter.stickyFlagsDropped
         totals.memcachedFlagsDropped = memcachedEntries + journalWriter.memcachedFlagsDropped
-        totals.bytesSent = target.bytesSent + lane.bytesSent
+        totals.bytesSent = nodes.bytesSent + lane.bytesSent
         publishPace()
         totals.expiriesHeld = held.count
         totals.expiriesNotHeld = held.notHeld
@@ -445,7 +476,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     }
 
     private var phase: Progress.Phase {
-        if isSourceLeft && (target.commandsInFlight == 0 || !isTargetUsable) { return .finished }
+        if isSourceLeft && (nodes.commandsInFlight == 0 || !isTargetUsable) { return .finished }
         if isLeaving || isFinishing && wasStopped { return .stopping }
         if flows.isEmpty { return .connecting }
         return switch flows.map(\.progress.phase).min(by: { $0.rawValue < $1.rawValue }) {

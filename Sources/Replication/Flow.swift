@@ -25,8 +25,12 @@ final class Flow {
     var isBlocked = false
     /// Has reached a flush and waits for the other flows.
     var waitsForFlush = false
-    /// Records sent and not yet answered.
+    /// Records, and parts of records, that were sent and are not yet answered.
     var recordsPending = 0
+    /// Which ones, if they may be answered in another order; nil if there is only one connection.
+    var window: AppliedWindow?
+    /// Parts of the held record have gone out, and its last is counted as sent already.
+    var isInParts = false
     /// The LSN after the last journal record that was handled, 0 before the journal.
     var routedLSN: UInt64 = 0
     /// Of `migrate`: follows the journal until nothing is left to repair.
@@ -47,11 +51,20 @@ final class Flow {
         journal = try JournalDecoder(nextLSN: 0, limits: limits)
     }
 
-    /// The LSN of the first record not applied, 0 while that is unknown.
+    /// A record, or a part of one, goes out.
+    func sent(nextLSN: UInt64) {
+        recordsPending += 1
+        if nextLSN > 0 { window?.add(nextLSN) }
+    }
+
+    /// It is answered. `nextLSN` is the LSN after the record, 0 in the snapshot.
     func settle(nextLSN: UInt64) {
         recordsPending -= 1
         precondition(recordsPending >= 0)
-        if nextLSN > 0 { progress.appliedLSN = nextLSN }
+        if nextLSN > 0 {
+            progress.appliedLSN = max(
+                progress.appliedLSN, window?.settle(nextLSN) ?? nextLSN)
+        }
         settleIdle()
     }
 
@@ -73,6 +86,7 @@ final class Flow {
         heldRecord = nil
         blob = nil
         heldIsCounted = false
+        isInParts = false
         waitsForFlush = false
         isBlocked = false
     }

@@ -343,11 +343,12 @@ extension JournalWriter {
     }
 
     mutating func script(
-        _ record: JournalRecord, _ context: RecordContext, _ target: TargetConnection
+        _ record: JournalRecord, _ context: RecordContext, _ target: TargetConnection,
+        as kind: CommandKind = .script
     ) throws(DecodeError) -> RecordOutcome {
         guard let subcommand = argument(record, 1), subcommand.equalsIgnoringCase("LOAD") else {
             return .skipped
         }
-        return try pass(record, context, target, kind: .script)
+        return try pass(record, context, target, kind: kind)
     }
 }

@@ -75,6 +75,11 @@ struct JournalWriter: ~Copyable {
     var memberExpiriesDropped = 0
     var stickyFlagsDropped = 0
     var memcachedFlagsDropped = 0
+    /// Of a record that is carried out key by key, how many commands the last `write` has sent before
+    /// the last one.
+    var partsWritten = 0
+    /// Per flow, how many of the held record were sent.
+    var partsSentByFlow: [Int] = []
     /// Of the FLUSHDBs that stand for a FLUSHALL, how many were sent.
     private var databasesFlushed = 0
 
@@ -111,11 +116,12 @@ struct JournalWriter: ~Copyable {
     mutating func write(
         _ record: JournalRecord, _ match: JournalRules.Match, _ context: RecordContext,
         placement: ShardPlacement, rules: KeyRules, entries: inout EntryWriter,
-        held: inout HeldExpiries, to target: TargetConnection
+        held: inout HeldExpiries, to nodes: TargetNodes
     ) throws(DecodeError) -> RecordOutcome {
         if !repairKeys.isEmpty { repairKeys.removeAll(keepingCapacity: true) }
+        partsWritten = 0
         guard rules.isActive else {
-            return try dispatch(record, match, context, placement, &entries, &held, target)
+            return try dispatch(record, match, context, placement, &entries, &held, nodes)
         }
         var context = context
         let route = try route(record, match, context, placement, rules)
@@ -127,7 +133,7 @@ struct JournalWriter: ~Copyable {
         case .send(let own, let ownMatch, let isMapped):
             if isMapped { context.sourceKey = key(of: record, match) }
             let outcome = try dispatch(
-                own, ownMatch, context, placement, &entries, &held, target)
+                own, ownMatch, context, placement, &entries, &held, nodes)
             do throws(SystemError) {
                 try rules.nameSources(of: &repairKeys)
             } catch {
@@ -144,10 +150,20 @@ struct JournalWriter: ~Copyable {
     private mutating func dispatch(
         _ record: JournalRecord, _ match: JournalRules.Match, _ context: RecordContext,
         _ placement: ShardPlacement, _ entries: inout EntryWriter, _ held: inout HeldExpiries,
-        _ target: TargetConnection
+        _ nodes: TargetNodes
     ) throws(DecodeError) -> RecordOutcome {
         let hasKeyExpiry = hasFieldsExpiry(record, match, entries.fieldExpiry)
-        var outcome = try carryOut(record, match, context, placement, &entries, &held, target)
+        var outcome: RecordOutcome
+        switch destination(record, match, context, entries, nodes) {
+        case .connection(let target):
+            outcome = try carryOut(record, match, context, placement, &entries, &held, target)
+        case .apart:
+            outcome = try writeApart(record, match, context, &held, nodes)
+        case .everywhere:
+            outcome = try writeEverywhere(record, context, nodes)
+        case .wait:
+            return .blocked
+        }
         if hasKeyExpiry, outcome == .sent {
             outcome = .sentRepair("the key's expiry on the target is that of its fields")
         }

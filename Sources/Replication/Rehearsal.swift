@@ -24,19 +24,21 @@ extension Replicator {
         try Replicator.refuse(risks, settings)
         lines += risks.map { "source: \($0.text)" }
 
-        let target = try Conversation(settings.target, "target")
+        let target = try conversation(withTargetOf: settings)
+        let place = target.endpoint
         let text = try target.ask(["INFO"])
         guard let version = text.withByteView({ TargetVersion(info: $0) }) else {
-            throw RunError(
-                .refused, "the target \(settings.target): INFO names no redis_version")
+            throw RunError(.refused, "the target \(place): INFO names no redis_version")
         }
-        lines.append("target \(settings.target): \(version)")
-        if InfoText.string(text, "cluster_enabled:") == "1" {
+        lines.append("target \(place): \(version)")
+        let isCluster = InfoText.string(text, "cluster_enabled:") == "1"
+        if isCluster != (settings.targetKind == .cluster), settings.targetKind != .automatic {
             throw RunError(
                 .refused,
-                "the target \(settings.target) is a cluster node; this version writes to a single "
-                    + "server only")
+                "the target \(place) is \(isCluster ? "a" : "no") node of a cluster, and target.type "
+                    + "is \(settings.targetKind.rawValue)")
         }
+        if isCluster { lines += try clusterLines(target) }
         if settings.types.json == .module {
             do throws(RunError) {
                 _ = try target.ask(TargetGreeting.jsonQuestion)
@@ -48,10 +50,72 @@ extension Replicator {
         return lines
     }
 
+    private static func clusterLines(_ target: Conversation) throws(RunError) -> [String] {
+        let text = try target.ask(["CLUSTER", "NODES"])
+        guard let topology = text.withByteView({ ClusterNodes($0) }) else {
+            throw RunError(
+                .refused, "the target \(target.endpoint) answered CLUSTER NODES with what is none")
+        }
+        guard topology.slotsUncovered == 0 else {
+            throw RunError(
+                .refused,
+                "the target's cluster has no master for \(topology.slotsUncovered) of its slots; see "
+                    + "CLUSTER INFO")
+        }
+        let replicas = topology.nodes.count { !$0.masterID.isEmpty && !$0.isFailed }
+        return [
+            "target: a cluster of \(topology.masters.count) masters with slots, \(replicas) replicas"
+        ]
+    }
+
+    /// The first place of the target that answers.
+    private static func conversation(
+        withTargetOf settings: ReplicationSettings
+    ) throws(RunError) -> Conversation {
+        if let master = settings.sentinelMaster {
+            return try Conversation(self.master(named: master, settings), "target")
+        }
+        var firstError: RunError?
+        for endpoint in [settings.target] + settings.targetSeeds {
+            do throws(RunError) {
+                return try Conversation(endpoint, "target")
+            } catch {
+                firstError = firstError ?? error
+            }
+        }
+        throw firstError ?? RunError(.unreachable, "no target is named")
+    }
+
+    /// Asks the sentinels, one after the other, for the master of that name.
+    static func master(
+        named name: String, _ settings: ReplicationSettings
+    ) throws(RunError) -> Endpoint {
+        var lastError: RunError?
+        for place in [settings.target] + settings.targetSeeds {
+            let sentinel = Endpoint(
+                host: place.host, port: place.port, password: settings.sentinelPassword)
+            do throws(RunError) {
+                let answer = try Conversation(sentinel, "sentinel")
+                    .askList(["SENTINEL", "GET-MASTER-ADDR-BY-NAME", name])
+                if answer.count == 2, let port = UInt16(answer[1]) {
+                    return Endpoint(
+                        host: answer[0], port: port, user: place.user, password: place.password)
+                }
+                lastError = RunError(
+                    .refused, "the sentinel \(sentinel) knows no master named \(name)")
+            } catch {
+                lastError = error
+            }
+        }
+        throw lastError ?? RunError(.unreachable, "no sentinel is named")
+    }
+
     /// What the source tells about itself before a run.
     struct SourceFacts {
         /// For the progress display, 0 if it does not say.
         var keys = 0
+        /// Its databases that hold keys.
+        var databases: [Int] = []
         /// Whether it listens for memcached clients, too; false if it does not say.
         var servesMemcached = false
         /// What is known to be wrong with its release and settings.
@@ -61,7 +125,10 @@ extension Replicator {
     static func sourceFacts(_ settings: ReplicationSettings) -> SourceFacts {
         var facts = SourceFacts()
         guard let source = try? Conversation(settings.source, "source") else { return facts }
-        if let text = try? source.ask(["INFO", "keyspace"]) { facts.keys = keyCount(text) }
+        if let text = try? source.ask(["INFO", "keyspace"]) {
+            facts.keys = keyCount(text)
+            facts.databases = text.withByteView { InfoText($0).usedDatabases }
+        }
         if let port = try? source.askList(["CONFIG", "GET", "memcached_port"]), port.count == 2 {
             facts.servesMemcached = port[1] != "0" && !port[1].isEmpty
         }
@@ -131,7 +198,7 @@ extension InfoText {
 private final class Conversation {
     private static let limitMilliseconds: Int32 = 10_000
 
-    private let endpoint: Endpoint
+    let endpoint: Endpoint
     private let side: String
     private let descriptor: Int32
     private var input: MirroredRing

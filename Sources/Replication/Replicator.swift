@@ -18,13 +18,37 @@ public final class Replicator: Sendable {
     public init(settings: ReplicationSettings) throws(RunError) {
         self.settings = settings
         let source = try Replicator.resolve(settings.source, "source")
-        let target = try Replicator.resolve(settings.target, "target")
+        let targets = try Replicator.targetPlaces(settings)
         do throws(SystemError) {
             shared = try CoreShared(rate: settings.rate)
-            core = try Core(settings: settings, shared: shared, source: source, target: target)
+            core = try Core(settings: settings, shared: shared, source: source, targets: targets)
         } catch {
             throw RunError(.unreachable, "cannot begin to connect to \(settings.target): \(error)")
         }
+    }
+
+    /// Where to look for the target, in this order; at least one. A name that cannot be resolved is
+    /// passed over if there are others.
+    private static func targetPlaces(
+        _ settings: ReplicationSettings
+    ) throws(RunError) -> [TargetPlace] {
+        var endpoints = [settings.target] + settings.targetSeeds
+        if let master = settings.sentinelMaster {
+            endpoints = [try Replicator.master(named: master, settings)]
+        }
+        var places: [TargetPlace] = []
+        var firstError: RunError?
+        for endpoint in endpoints {
+            do throws(RunError) {
+                let address = try resolve(endpoint, "target")
+                places.append(
+                    TargetPlace(host: endpoint.host, port: endpoint.port, address: address))
+            } catch {
+                firstError = firstError ?? error
+            }
+        }
+        if places.isEmpty, let firstError { throw firstError }
+        return places
     }
 
     static func resolve(
@@ -46,6 +70,7 @@ public final class Replicator: Sendable {
         try Replicator.refuse(facts.risks, settings)
         core.totals.sourceRisks = facts.risks
         core.totals.sourceKeys = facts.keys
+        core.sourceDatabases = facts.databases
         core.journalWriter.memcachedIncrements = facts.servesMemcached
         do throws(SystemError) {
             try CoreThread.start(core, name: "core-0", pinnedTo: settings.pinsThreads ? 0 : nil)

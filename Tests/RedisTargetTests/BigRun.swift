@@ -106,7 +106,7 @@ final class BigRun {
                 for index in self.flows.indices { try self.advance(index, target) }
                 return self.flows.allSatisfy(\.isDone)
             },
-            { target in try self.writer.giveUpAll(target) },
+            { _ in try self.writer.giveUpAll(self.pipeline.nodes) },
         ])
     }
 

@@ -29,6 +29,7 @@ final class Pipeline: ReactorOwner {
     let reactor: Reactor
     let target: TargetConnection
     /// Another connection to the same server, with sockets of role 1.
+    let nodes: TargetNodes
     let lane: StringLane
     private(set) var answers: [Answer] = []
     /// Why the run ended early.
@@ -50,16 +51,17 @@ final class Pipeline: ReactorOwner {
     ) throws {
         mailbox = try Mailbox()
         reactor = try Reactor(mailbox: mailbox, capacity: 4, timers: 1)
-        var address = try Pipeline.address(port)
+        let address = try Pipeline.address(port)
         let socket = try Socket(
             connectingTo: address, role: 0, inputBytes: inputBytes, outputBytes: outputBytes,
             keepsSentOutput: true)
         target = try TargetConnection(
             socket: socket, reactor: reactor, commandsInFlight: commandsInFlight)
-        if let lanePort { address = try Pipeline.address(lanePort) }
+        nodes = try TargetNodes(target, reactor: reactor)
         lane = StringLane(
-            address: address, role: 1, reactor: reactor,
-            greeting: TargetGreeting(user: nil, password: nil, name: "lane"), bytesMinimum: 1)
+            role: 1, reactor: reactor,
+            greeting: TargetGreeting(user: nil, password: nil, name: "lane"), bytesMinimum: 1,
+            address: try lanePort.map { try Pipeline.address($0) })
         self.timeoutSeconds = timeoutSeconds
         try reactor.add(socket)
     }

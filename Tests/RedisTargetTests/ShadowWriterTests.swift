@@ -9,7 +9,10 @@ import Wire
 /// A big value is built beside its key and takes its place whole: equal to the source's, or not at
 /// all.
 @Suite struct ShadowWriterTests {
-    private static let prefix = "df2redis:{test}:shadow:"
+    private static func shadow(of key: String) -> String {
+        let slot = Array(key.utf8).withByteView { $0.keySlot() }
+        return "df2redis:{\(SlotTags.tag(of: slot).printable())}:test:shadow:0:1"
+    }
     /// In the year 2100.
     private static let expiry = "4102444800123"
 
@@ -101,7 +104,7 @@ import Wire
         var seen: [String] = []
         run.beforeEnd = {
             seen.append(try client.call("TYPE", "z").text ?? "")
-            seen.append("\(try client.call("PTTL", "\(Self.prefix)0:1").integer ?? 0)")
+            seen.append("\(try client.call("PTTL", Self.shadow(of: "z")).integer ?? 0)")
         }
         try run.write(try StoredEntry.all(of: source).filter { $0.view.key.equals("z") })
         #expect(seen == ["string", "-1"])
@@ -144,7 +147,7 @@ import Wire
             try other.call("SET", key, "old")
             // By its lane a string comes whole at the end.
             let run = try BigRun(target, lanePort: 1)
-            run.beforeEnd = { try other.call("UNLINK", "\(Self.prefix)0:1") }
+            run.beforeEnd = { try other.call("UNLINK", Self.shadow(of: key)) }
             let entry = try StoredEntry.all(of: source).first {
                 $0.database == 0 && String(decoding: $0.view.key.array(), as: UTF8.self) == key
             }
@@ -341,20 +344,22 @@ import Wire
     }
 
     /// What dead runs left is removed, and nothing else, whatever the task is called.
-    @Test(arguments: ["test", "a*?[b]\\c", "x}y"])
+    @Test(arguments: ["test", "a*?[b]\\c", "x:y"])
     func leftoversAreSwept(_ task: String) throws {
         let target = try RedisServer()
         let client = try target.client()
         let kept = [
-            "df2redis:{\(task)}:position", "df2redis:{\(task)x}:shadow:0:1", "shadow:0:1",
-            "df2redis:{other}:shadow:0:1", "df2redis:{aXX[b]\\c}:shadow:0:1",
+            "df2redis:{0}:\(task):position", "df2redis:{0}:\(task)x:shadow:0:1",
+            "df2redis:{0}:x\(task):shadow:0:1", "\(task):shadow:0:1",
+            "df2redis:{0}:other:shadow:0:1", "df2redis:{0}:aXX[b]\\c:shadow:0:1",
         ]
         for database in ["0", "3"] {
             try client.call("SELECT", database)
             for index in 0..<5000 { try client.call("SET", "key \(index)", "v") }
             for key in kept { try client.call("SET", key, "v") }
             for index in 0..<50 {
-                try client.call("SET", "df2redis:{\(task)}:shadow:\(index % 3):\(index)", "v")
+                try client.call(
+                    "SET", "df2redis:{a\(index)}:\(task):shadow:\(index % 3):\(index)", "v")
             }
         }
         let run = try BigRun(target, task: task)

@@ -88,10 +88,11 @@ import Wire
         #expect(try greet(port: with.port, needsJSON: true).outcome.hasPrefix("ready"))
     }
 
-    @Test func clusterNodeIsRefused() throws {
+    /// A node of a cluster is known as such; its topology is asked for after the greeting.
+    @Test func clusterNodeIsKnown() throws {
         let server = try RedisServer(
             arguments: ["--cluster-enabled", "yes", "--cluster-port", "\(RedisServer.freePort())"])
-        #expect(try greet(port: server.port).outcome.contains("cluster node"))
+        #expect(try greet(port: server.port).outcome.hasPrefix("ready a cluster node, Redis 7"))
     }
 
     @Test func replicaIsRefused() throws {
@@ -202,7 +203,7 @@ private final class Greeter: ReactorOwner {
         case .waiting: break
         case .ready(let version):
             #expect(greeting.isDone && greeting.version == version)
-            outcome = "ready \(version)"
+            outcome = "ready \(greeting.isClusterNode ? "a cluster node, " : "")\(version)"
         case .refused(let isLogin, let message):
             #expect(!greeting.isDone)
             #expect(outcome == "none")

@@ -18,6 +18,7 @@ final class WriterBench {
     private var entries: EntryWriter
     private(set) var held: HeldExpiries
     private let target: TargetConnection
+    private let nodes: TargetNodes
     private let mailbox: Mailbox
     private let peer: Int32
     private var position = 0
@@ -41,6 +42,7 @@ final class WriterBench {
             keepsSentOutput: true)
         target = try TargetConnection(
             socket: socket, reactor: reactor, commandsInFlight: commandsInFlight)
+        nodes = try TargetNodes(target, reactor: reactor)
         entries = try EntryWriter(version: version, method: method, policy: types)
         held = try HeldExpiries()
     }
@@ -115,7 +117,7 @@ final class WriterBench {
             unixMilliseconds: WriterBench.now)
         let outcome = try writer.write(
             record, writer.match(record), context, placement: placement, rules: rules,
-            entries: &entries, held: &held, to: target)
+            entries: &entries, held: &held, to: nodes)
         // Views of the record, which ends here.
         repairKeys = writer.repairKeys.map { "\($0.database) \($0.key.printable())" }
         return outcome

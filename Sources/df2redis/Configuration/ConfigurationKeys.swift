@@ -52,9 +52,14 @@ enum ConfigurationKeys {
 
     private static let general: [ConfigurationKey] = [
         .text("taskName") { configuration, value in
-            // The name goes into CLIENT SETNAME, which takes printable ASCII without spaces.
-            guard value.utf8.count <= 64, value.utf8.allSatisfy({ (0x21...0x7E).contains($0) })
-            else { return .refused("up to 64 characters: letters, digits and punctuation") }
+            // The name goes into CLIENT SETNAME, which takes printable ASCII without spaces, and into
+            // names of keys behind a hash tag.
+            guard value.utf8.count <= 64,
+                value.utf8.allSatisfy({ (0x21...0x7E).contains($0) }),
+                !value.contains(where: { "{}".contains($0) })
+            else {
+                return .refused("up to 64 characters: letters, digits and punctuation, no braces")
+            }
             configuration.taskName = value
             return .taken
         },

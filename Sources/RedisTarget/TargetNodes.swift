@@ -1,0 +1,716 @@
+public import Bytes
+public import CPlatform
+public import Reactor
+public import Wire
+
+/// All connections to the target: one to a single server, or one to each master of a cluster.
+///
+/// Of a cluster it knows which master takes a key's commands now. A slot whose commands are refused,
+/// or whose owner changes, takes nothing new until everything in flight for it is answered
+/// (DESIGN section 6, "Slots that move").
+public final class TargetNodes {
+    public struct Settings {
+        /// Of the sockets: that of node n is `firstRole + n`.
+        public var firstRole: UInt32
+        public var outputBytes: Int
+        /// One that was not begun.
+        public var greeting: TargetGreeting
+        public var addressing: ClusterAddressing
+
+        public init(
+            firstRole: UInt32, outputBytes: Int, greeting: TargetGreeting,
+            addressing: ClusterAddressing = ClusterAddressing()
+        ) {
+            self.firstRole = firstRole
+            self.outputBytes = outputBytes
+            self.greeting = greeting
+            self.addressing = addressing
+        }
+    }
+
+    /// What becomes of a reply.
+    public enum Verdict {
+        /// Its record is to be settled.
+        case settle
+        /// The node did not carry it out: its command is held, and answered later.
+        case held
+    }
+
+    /// A command that will not be answered, and may have been carried out or not.
+    public struct Loss {
+        public var command: CommandInFlight
+        /// Empty if its bytes are gone.
+        public var encoded: EncodedCommand
+        /// Of a transaction.
+        public var groupKey: ByteView
+    }
+
+    /// A key that may have been written out of order.
+    public struct Doubt {
+        public var database: Int
+        public var key: [UInt8]
+        public var flow: Int
+    }
+
+    public static let nodesLimit = 1000
+    private static let retryNanoseconds: Int64 = 200_000_000
+    private static let shortRetryNanoseconds: Int64 = 10_000_000
+    /// Between two questions for the topology.
+    private static let questionNanoseconds: Int64 = 50_000_000
+    /// The same while nothing tells that it has changed.
+    private static let idleQuestionNanoseconds: Int64 = 5_000_000_000
+    /// A node that does not answer that long may have been replaced.
+    private static let silenceNanoseconds: Int64 = 1_000_000_000
+    /// A command of several keys in a slot that is on its way is refused until all have moved: after
+    /// so long its keys are read again instead.
+    private static let tryAgainNanoseconds: Int64 = 1_000_000_000
+    /// How long a slot may have no master that takes its commands.
+    private static let outageNanoseconds: Int64 = 60_000_000_000
+
+    private let settings: Settings
+    private let reactor: Reactor
+    public let pace = SharedPace()
+    public private(set) var nodes: [TargetNode] = []
+    /// The target is a cluster: keys have slots.
+    public private(set) var isCluster = false
+    /// All slots have a master that let us in.
+    public private(set) var isReady = false
+    /// Why the run cannot go on.
+    public private(set) var problem: String?
+    /// The order of slots was upset for these; to be taken.
+    public private(set) var doubts: [Doubt] = []
+    /// How often a slot got another owner.
+    public private(set) var slotsMoved = 0
+    /// How often a replica took over.
+    public private(set) var failovers = 0
+
+    // Per slot the node that has it, and the one that takes its commands now; -1: none.
+    private var owners: [Int16] = []
+    private var routes: [Int16] = []
+    private var drainsOpen: [UInt16] = []
+    private var held = HeldCommands()
+    // Of each node the master that it was last seen to replicate.
+    private var mastersOfReplicas: [String: String] = [:]
+    private var failedOver: [TargetNode] = []
+    /// Nodes that the cluster gave up while their connections stand.
+    private var condemned: [(node: TargetNode, reason: String)] = []
+    private var isTopologyWanted = false
+    private var askedAt: Int64 = 0
+    private var askedNode = -1
+    private var lastAsked = 0
+
+    public init(_ settings: Settings, reactor: Reactor) {
+        self.settings = settings
+        self.reactor = reactor
+    }
+
+    // MARK: Connections
+
+    /// A single server that is connected to already.
+    init(_ connection: TargetConnection, reactor: Reactor) throws(SystemError) {
+        settings = Settings(
+            firstRole: 0, outputBytes: 0,
+            greeting: TargetGreeting(user: nil, password: nil, name: ""))
+        self.reactor = reactor
+        nodes = [
+            try TargetNode(
+                index: 0, host: "", port: 0, address: cp_address(), connection: connection,
+                greeting: settings.greeting)
+        ]
+    }
+
+    /// Begins to connect to a server.
+    @discardableResult
+    public func open(
+        host: String, port: UInt16, address: cp_address
+    ) throws(SystemError) -> TargetNode {
+        let node = try TargetNode(
+            index: nodes.count, host: host, port: port, address: address,
+            connection: connect(nodes.count, address), greeting: settings.greeting)
+        nodes.append(node)
+        return node
+    }
+
+    private func connect(
+        _ index: Int, _ address: cp_address
+    ) throws(SystemError) -> TargetConnection {
+        let socket = try Socket(
+            connectingTo: address, role: settings.firstRole + UInt32(index), inputBytes: 1 << 20,
+            outputBytes: settings.outputBytes, keepsSentOutput: true)
+        let connection = try TargetConnection(socket: socket, reactor: reactor, pace: Pace(pace))
+        try reactor.add(socket)
+        return connection
+    }
+
+    /// The one that a socket belongs to; nil if it has another by now.
+    public func node(of socket: Socket) -> TargetNode? {
+        let index = Int(socket.role - settings.firstRole)
+        guard index < nodes.count, nodes[index].connection.socket === socket else { return nil }
+        return nodes[index]
+    }
+
+    /// A node has let us in.
+    public func becameReady(_ node: TargetNode) {
+        node.state = .ready
+        guard node.greeting.isClusterNode else {
+            isReady = true
+            return
+        }
+        if !isCluster { becomeCluster() }
+        if !node.runID.isEmpty, node.runID != node.greeting.runID, node.ownsSlots {
+            problem =
+                "the target's master \(node.name) was restarted, so what it had not saved is lost: "
+                + "run again"
+        }
+        node.runID = node.greeting.runID
+        reroute()
+        isTopologyWanted = true
+    }
+
+    private func becomeCluster() {
+        isCluster = true
+        owners = [Int16](repeating: -1, count: HeldCommands.slotCount)
+        routes = owners
+        drainsOpen = [UInt16](repeating: 0, count: HeldCommands.slotCount)
+    }
+
+    /// A connection is lost. Commands that may be sent again without harm are held; `body` gets the
+    /// others, oldest first.
+    public func lose(_ node: TargetNode, _ reason: String, _ body: (Loss) -> Void) {
+        guard node.state != .lost else { return }
+        let connection = node.connection
+        let wasReady = node.state == .ready
+        node.state = .lost
+        node.lossReason = reason
+        node.lostSince = reactor.now
+        node.retryAt = reactor.now + TargetNodes.retryNanoseconds
+        isTopologyWanted = true
+        reactor.close(connection.socket)
+        node.bytesSentBefore += connection.bytesSent
+        node.commandsSentBefore += connection.commandsSent
+        // What a single server has not answered stays under way.
+        if wasReady, isCluster { letGo(of: node, body) }
+        for drain in node.drains { drainsOpen[drain.slot] -= 1 }
+        node.drains.removeAll(keepingCapacity: true)
+        node.resends.removeAll(keepingCapacity: true)
+        reroute()
+    }
+
+    private func letGo(of node: TargetNode, _ body: (Loss) -> Void) {
+        let connection = node.connection
+        var number = connection.commandsAnswered
+        var resend = 0
+        var groupKey = connection.groupKey.view
+        connection.forEachUnanswered { command, bytes, maySent in
+            defer { number += 1 }
+            let encoded = EncodedCommand(
+                bytes ?? ByteView(), database: Int(command.database))
+            if command.kind == .part, groupKey.isEmpty, let key = encoded.key { groupKey = key }
+            let isSafe =
+                !encoded.bytes.isEmpty
+                && (!maySent || command.kind == .expiry
+                    || encoded.isIdempotent && command.kind != .guardedEntry)
+            if resend < node.resends.count, node.resends[resend].number == number {
+                let index = node.resends[resend].held
+                resend += 1
+                if isSafe {
+                    held[index].isSent = false
+                } else {
+                    remove(index)
+                    body(Loss(command: command, encoded: encoded, groupKey: ByteView()))
+                }
+                return
+            }
+            guard command.kind.isAwaited else { return }
+            if isSafe, command.kind.settlesKeys, let key = encoded.key,
+                encoded.bytes.count <= HeldCommands.commandBytesLimit
+            {
+                hold(command, encoded.bytes, slot: key.keySlot(), until: reactor.now)
+            } else {
+                body(Loss(command: command, encoded: encoded, groupKey: groupKey))
+            }
+            groupKey = ByteView()
+        }
+    }
+
+    // MARK: Where commands go
+
+    /// The connection that takes commands for a key now; nil while they must wait.
+    public func connection(for key: ByteView) -> TargetConnection? {
+        isCluster ? connection(forSlot: key.keySlot()) : nodes[0].connection
+    }
+
+    /// The same for a slot, 0...16383.
+    public func connection(forSlot slot: Int) -> TargetConnection? {
+        guard isCluster else { return nodes[0].connection }
+        let index = Int(routes[slot])
+        guard index >= 0, !held.isFull, nodes[index].mayTake else { return nil }
+        return nodes[index].connection
+    }
+
+    /// One that takes commands which name no key; nil if there is none now.
+    public var anyConnection: TargetConnection? {
+        guard isCluster else { return nodes[0].connection }
+        return nodes.first { $0.ownsSlots && $0.state == .ready }?.connection
+    }
+
+    /// The nodes that own slots; of a single server, that.
+    public var masters: [TargetNode] { isCluster ? nodes.filter(\.ownsSlots) : nodes }
+
+    /// Whether a node owns a slot.
+    public func owns(_ node: TargetNode, slot: Int) -> Bool { Int(owners[slot]) == node.index }
+
+    public var commandsInFlight: Int {
+        nodes.reduce(held.count) { $0 + ($1.state == .lost ? 0 : $1.connection.commandsInFlight) }
+    }
+
+    public var bytesSent: Int {
+        nodes.reduce(0) {
+            $0 + $1.bytesSentBefore + ($1.state == .lost ? 0 : $1.connection.bytesSent)
+        }
+    }
+
+    public var commandsSent: Int {
+        nodes.reduce(0) {
+            $0 + $1.commandsSentBefore + ($1.state == .lost ? 0 : $1.connection.commandsSent)
+        }
+    }
+
+    /// Nothing is under way, and every slot has a master that takes commands.
+    public var isQuiet: Bool {
+        held.isEmpty && isReady
+            && masters.allSatisfy {
+                $0.state == .ready && $0.connection.commandsInFlight == 0
+            }
+    }
+
+    // All routes anew; after a change of owners or connections.
+    private func reroute() {
+        guard isCluster else { return }
+        for slot in routes.indices { reroute(slot) }
+        isReady = !owners.contains(-1) && masters.allSatisfy { $0.state == .ready }
+    }
+
+    private func reroute(_ slot: Int) {
+        let owner = owners[slot]
+        let isOpen =
+            owner >= 0 && drainsOpen[slot] == 0 && !held.holds(slot: slot)
+            && nodes[Int(owner)].state == .ready
+        routes[slot] = isOpen ? owner : -1
+    }
+
+    /// Nothing new for the slot until all that `node` has now is answered.
+    private func drain(_ slot: Int, _ node: TargetNode) {
+        let connection = node.connection
+        guard node.state != .lost, connection.commandsInFlight > 0 else { return }
+        node.drains.append(TargetNode.Drain(slot: slot, number: connection.commandsSent))
+        drainsOpen[slot] += 1
+    }
+
+    private func endDrains(_ node: TargetNode) {
+        let answered = node.connection.commandsAnswered
+        let done = node.drains.prefix { $0.number <= answered }.count
+        guard done > 0 else { return }
+        for drain in node.drains[..<done] { drainsOpen[drain.slot] -= 1 }
+        let slots = node.drains[..<done]
+        for drain in slots { reroute(drain.slot) }
+        node.drains.removeFirst(done)
+    }
+
+    // MARK: Replies
+
+    /// Looks at a reply of a cluster's node before it is settled.
+    public func judge(_ reply: TargetReply, _ node: TargetNode) -> Verdict {
+        let command = reply.command
+        guard isCluster, command.kind.settlesKeys else { return .settle }
+        let connection = node.connection
+        var resent: Int?
+        if let resend = node.resends.first, resend.number == connection.commandsAnswered - 1 {
+            node.resends.removeFirst()
+            resent = resend.held
+        }
+        if reply.reply.hasError || reply.recordFailed,
+            let redirection = ClusterRedirection(connection.errorText),
+            redirect(reply, redirection, resent, node)
+        {
+            return .held
+        }
+        if !reply.reply.hasError { node.noteWritten(command) }
+        if let resent {
+            remove(resent)
+        } else if !held.isEmpty, !reply.reply.hasError {
+            lookForOvertaken(command, connection)
+        }
+        return .settle
+    }
+
+    /// True if the command is held.
+    private func redirect(
+        _ reply: TargetReply, _ redirection: ClusterRedirection, _ resent: Int?,
+        _ node: TargetNode
+    ) -> Bool {
+        var notBefore = reactor.now
+        var askedNode: Int?
+        switch redirection {
+        case .crossSlot:
+            return false
+        case .moved(let slot, let host, let port):
+            isTopologyWanted = true
+            if let owner = find(host, port, node), owner.state == .ready {
+                own(Int(slot), owner)
+            } else {
+                notBefore += TargetNodes.shortRetryNanoseconds
+            }
+        case .ask(_, let host, let port):
+            if let owner = find(host, port, node), owner.state == .ready {
+                askedNode = owner.index
+            } else {
+                isTopologyWanted = true
+                notBefore += TargetNodes.shortRetryNanoseconds
+            }
+        case .tryAgain:
+            notBefore += TargetNodes.shortRetryNanoseconds
+        case .clusterDown, .loading, .readOnly, .masterDown:
+            isTopologyWanted = true
+            notBefore += TargetNodes.shortRetryNanoseconds
+        }
+        if let resent {
+            let isHopeless =
+                redirection == .tryAgain
+                && reactor.now - held[resent].heldSince > TargetNodes.tryAgainNanoseconds
+            guard !isHopeless else { return false }
+            held[resent].isSent = false
+            held[resent].attempts += 1
+            held[resent].notBefore = notBefore
+            held[resent].askedNode = askedNode
+            return true
+        }
+        guard let encoded = node.connection.encoded(reply.command), let key = encoded.key,
+            encoded.bytes.count <= HeldCommands.commandBytesLimit
+        else { return false }
+        let slot = key.keySlot()
+        drain(slot, node)
+        hold(
+            reply.command, encoded.bytes, slot: slot, until: notBefore, askedNode: askedNode)
+        return true
+    }
+
+    private func hold(
+        _ command: CommandInFlight, _ bytes: ByteView, slot: Int, until: Int64,
+        askedNode: Int? = nil
+    ) {
+        held.add(
+            command, bytes, slot: slot, now: reactor.now, notBefore: until, askedNode: askedNode)
+        routes[slot] = -1
+    }
+
+    private func remove(_ index: Int) {
+        let slot = held[index].slot
+        held.remove(index)
+        reroute(slot)
+    }
+
+    // A later command of a key was carried out where an earlier one was refused.
+    private func lookForOvertaken(_ command: CommandInFlight, _ connection: TargetConnection) {
+        guard let encoded = connection.encoded(command), let key = encoded.key else { return }
+        held.forEach(slot: key.keySlot()) { entry in
+            entry.bytes.withByteView { bytes in
+                let earlier = EncodedCommand(bytes, database: Int(entry.command.database))
+                guard earlier.sharesKey(with: encoded) else { return }
+                for each in [earlier, encoded] {
+                    each.forEachKey { database, key in
+                        doubts.append(
+                            Doubt(
+                                database: database, key: key.array(), flow: Int(command.flow)))
+                    }
+                }
+            }
+        }
+    }
+
+    /// The keys whose order was upset since the last call.
+    public func takeDoubts() -> [Doubt] {
+        defer { doubts.removeAll() }
+        return doubts
+    }
+
+    // MARK: Turns
+
+    /// Sends what is held and may go, ends what is drained, connects to nodes that are needed. Call it
+    /// at the end of each turn.
+    /// - Returns: whether slots take commands again, so that blocked flows should try.
+    public func advance() throws(DecodeError) -> Bool {
+        guard isCluster else { return false }
+        var isOpened = false
+        for node in nodes where !node.drains.isEmpty {
+            endDrains(node)
+            isOpened = true
+        }
+        if !held.isEmpty { try resend() }
+        for node in nodes where node.state == .lost && node.retryAt <= reactor.now {
+            if node.ownsSlots || masters.isEmpty { reconnect(node) }
+        }
+        askTopology()
+        return isOpened
+    }
+
+    /// When `advance` is to be called at the latest, monotonic nanoseconds.
+    public var nextAdvance: Int64 {
+        guard isCluster, !held.isEmpty || isTopologyWanted || !isReady else { return .max }
+        return reactor.now + TargetNodes.shortRetryNanoseconds
+    }
+
+    private func resend() throws(DecodeError) {
+        if let since = held.oldestSince, reactor.now - since > TargetNodes.outageNanoseconds {
+            problem = outage()
+            return
+        }
+        for index in held.next() {
+            let entry = held[index]
+            guard entry.notBefore <= reactor.now else { continue }
+            let place = entry.askedNode ?? Int(owners[entry.slot])
+            guard place >= 0, nodes[place].state == .ready else { continue }
+            let node = nodes[place]
+            if try resend(entry, index, node) {
+                held[index].isSent = true
+                held[index].askedNode = nil
+            }
+        }
+    }
+
+    private func resend(
+        _ entry: HeldCommands.Entry, _ index: Int, _ node: TargetNode
+    ) throws(DecodeError) -> Bool {
+        let connection = node.connection
+        let command = entry.command
+        // A transaction would take it for its own.
+        guard !connection.isClaimed,
+            try connection.begin(
+                flow: Int(command.flow), database: Int(command.database),
+                bytes: entry.bytes.count + TargetConnection.argumentBytes(8), commands: 2,
+                demand: .nothing)
+        else { return false }
+        if entry.askedNode != nil {
+            connection.header(arguments: 1)
+            connection.argument("ASKING")
+            connection.endAside(.asking)
+        }
+        node.resends.append(TargetNode.Resend(number: connection.commandsSent, held: index))
+        entry.bytes.withByteView { connection.raw($0) }
+        connection.end(
+            command.kind, type: command.type, flow: Int(command.flow),
+            database: Int(command.database), nextLSN: command.nextLSN)
+        return true
+    }
+
+    private func outage() -> String {
+        let lost = masters.filter { $0.state != .ready }
+        let seconds = TargetNodes.outageNanoseconds / 1_000_000_000
+        guard let node = lost.first else {
+            return "the target's cluster has refused commands for \(seconds) s; see its log"
+        }
+        return "the target's master \(node.name) has been away for \(seconds) s "
+            + "(\(node.lossReason)), and no replica has taken over: see to the cluster and run again"
+    }
+
+    private func reconnect(_ node: TargetNode) {
+        node.retryAt = reactor.now + TargetNodes.retryNanoseconds
+        do throws(SystemError) {
+            node.connection = try connect(node.index, node.address)
+            node.greeting = settings.greeting
+            node.state = .connecting
+        } catch {
+            node.lossReason = "\(error)"
+        }
+        if node.ownsSlots, reactor.now - node.lostSince > TargetNodes.outageNanoseconds {
+            problem = outage()
+        }
+    }
+
+    // MARK: Topology
+
+    /// Asks a node what it knows of the cluster, if that may have changed.
+    private func askTopology() {
+        let sinceAsked = reactor.now - askedAt
+        if askedNode >= 0 {
+            // One that hangs, or was lost, is asked no more.
+            guard
+                nodes[askedNode].state != .ready || sinceAsked > TargetNodes.silenceNanoseconds
+            else { return }
+            isTopologyWanted = true
+        }
+        guard
+            (isTopologyWanted || !isReady) && sinceAsked > TargetNodes.questionNanoseconds
+                || sinceAsked > TargetNodes.idleQuestionNanoseconds
+        else { return }
+        for offset in 1...nodes.count {
+            let index = (lastAsked + offset) % nodes.count
+            guard nodes[index].state == .ready,
+                nodes[index].connection.ask("CLUSTER", "NODES", .topology)
+            else { continue }
+            askedNode = index
+            lastAsked = index
+            askedAt = reactor.now
+            isTopologyWanted = false
+            return
+        }
+    }
+
+    /// Takes the answer.
+    public func receiveTopology(_ reply: TargetReply, _ node: TargetNode) {
+        if askedNode == node.index { askedNode = -1 }
+        guard !reply.reply.hasError else {
+            problem =
+                "the target's node \(node.name) does not tell its cluster: "
+                + "\(node.connection.errorText.printable()); allow +cluster to this user"
+            return
+        }
+        guard let topology = ClusterNodes(reply.reply.content) else {
+            problem =
+                "the target's node \(node.name) answered CLUSTER NODES with what cannot be read, or "
+                + "is longer than 256 KiB"
+            return
+        }
+        take(topology, node)
+    }
+
+    private func take(_ topology: ClusterNodes, _ asked: TargetNode) {
+        if let myself = topology.nodes.first(where: \.isMyself) { asked.id = myself.id }
+        for node in nodes {
+            node.ownsSlots = false
+            node.hasReplicas = topology.nodes.contains {
+                $0.masterID == node.id && !$0.isFailed && !node.id.isEmpty
+            }
+        }
+        for master in topology.masters {
+            guard let node = known(master, asked) else { continue }
+            node.ownsSlots = true
+            for range in master.slots {
+                for slot in range where Int(owners[Int(slot)]) != node.index {
+                    own(Int(slot), node)
+                }
+            }
+            if master.isFailed, node.state == .ready {
+                condemned.append((node, "its cluster gave it up"))
+            }
+        }
+        for each in topology.nodes where !each.masterID.isEmpty {
+            mastersOfReplicas[each.id] = each.masterID
+        }
+        reroute()
+        if topology.slotsUncovered > 0 { isTopologyWanted = true }
+    }
+
+    /// The node that the cluster tells of, connected to if it was not known.
+    private func known(_ told: ClusterNode, _ asked: TargetNode) -> TargetNode? {
+        let place = settings.addressing.place(
+            host: told.host, hostname: told.hostname, port: told.port, askedHost: asked.host)
+        if let node = nodes.first(where: { $0.id == told.id }) {
+            if told.isMyself || node.host == place.host && node.port == place.port { return node }
+            // It has moved.
+            guard let address = resolve(place) else { return node }
+            (node.host, node.port, node.address) = (place.host, place.port, address)
+            if node.state == .ready { condemned.append((node, "its address has changed")) }
+            return node
+        }
+        if let node = nodes.first(where: { $0.host == place.host && $0.port == place.port }) {
+            node.id = told.id
+            return node
+        }
+        guard nodes.count < TargetNodes.nodesLimit, let address = resolve(place) else { return nil }
+        do throws(SystemError) {
+            let node = try open(host: place.host, port: place.port, address: address)
+            node.id = told.id
+            node.lostSince = reactor.now
+            return node
+        } catch {
+            problem = "cannot connect to the target's node \(place.host):\(place.port): \(error)"
+            return nil
+        }
+    }
+
+    private func resolve(_ place: (host: String, port: UInt16)) -> cp_address? {
+        var address = cp_address()
+        let result = place.host.withCString { cp_resolve($0, place.port, &address) }
+        guard result == 0 else {
+            problem =
+                "cannot find \(place.host), which a node of the target announces: "
+                + "\(String(cString: cp_resolve_message(result))); see target.cluster.addressMap"
+            return nil
+        }
+        return address
+    }
+
+    private func find(_ host: ByteView, _ port: UInt16, _ asked: TargetNode) -> TargetNode? {
+        let text = String(decoding: host.array(), as: UTF8.self)
+        for name in [(text, ""), ("", text)] {
+            let place = settings.addressing.place(
+                host: name.0, hostname: name.1, port: port, askedHost: asked.host)
+            if let node = nodes.first(where: { $0.host == place.host && $0.port == place.port }) {
+                return node
+            }
+        }
+        return nil
+    }
+
+    private func own(_ slot: Int, _ node: TargetNode) {
+        let old = owners[slot]
+        guard Int(old) != node.index else { return }
+        owners[slot] = Int16(node.index)
+        node.ownsSlots = true
+        if old >= 0 {
+            let before = nodes[Int(old)]
+            slotsMoved += 1
+            drain(slot, before)
+            if !before.id.isEmpty, mastersOfReplicas[node.id] == before.id { failOver(before) }
+        }
+        reroute(slot)
+    }
+
+    private func failOver(_ node: TargetNode) {
+        guard !failedOver.contains(where: { $0 === node }) else { return }
+        failedOver.append(node)
+        failovers += 1
+    }
+
+    /// Whether a slot went from that master to its replica.
+    public func tookOver(_ slot: Int, from node: TargetNode) -> Bool {
+        owners[slot] >= 0 && mastersOfReplicas[nodes[Int(owners[slot])].id] == node.id
+    }
+
+    /// The masters whose replicas have taken over since the last call: what they answered last may be
+    /// lost.
+    public func takeFailedOver() -> [TargetNode] {
+        defer { failedOver.removeAll() }
+        return failedOver
+    }
+
+    /// Calls `body` with each key that a replica of the node may lack.
+    public func takeRecent(
+        _ node: TargetNode, _ body: (_ database: Int, _ key: ByteView, _ flow: Int) -> Void
+    ) {
+        if node.recent.isIncomplete {
+            problem =
+                "a replica of \(node.name) has taken over, and more was written than could be "
+                + "remembered: run again"
+        }
+        node.recent.takeAll(body)
+    }
+
+    /// Connections that stand though the cluster gave up their nodes; each is to be lost.
+    public func takeCondemned() -> [(node: TargetNode, reason: String)] {
+        defer { condemned.removeAll() }
+        return condemned
+    }
+
+    /// Asks masters how far their replicas are, and those that hang are suspected. Call it often.
+    public func watch() {
+        guard isCluster else { return }
+        for node in nodes where node.state == .ready {
+            if node.hasReplicas { node.askReplicas() }
+            if node.connection.silence() > TargetNodes.silenceNanoseconds {
+                isTopologyWanted = true
+            }
+        }
+    }
+}

@@ -1,0 +1,273 @@
+internal import Bytes
+internal import Reactor
+internal import RedisTarget
+internal import Wire
+
+/// A flush that goes to every master of a cluster. Twice: a slot that goes from a master which has not
+/// flushed yet to one which has takes its keys along.
+struct ClusterFlush {
+    static let rounds = 2
+
+    /// 0 if none is under way.
+    var round = 0
+    /// Of this round, the masters that were told, and those of them that have not answered.
+    var told = 0
+    var pending = 0
+    /// Slots have moved meanwhile, or a master did not carry it out: all begins anew.
+    var isUpset = false
+    var slotsMovedBefore = 0
+}
+
+/// What is different if the target is a Redis Cluster.
+extension Core {
+    /// Which of the masters must be reached before a run, nanoseconds.
+    private static let beginLimitNanoseconds: Int64 = 20_000_000_000
+
+    /// True, and the run ends, if the target is not what it should be.
+    func refuseKind(_ node: TargetNode) -> Bool {
+        let isCluster = node.greeting.isClusterNode
+        switch settings.targetKind {
+        case .standalone where isCluster:
+            fail(
+                .refused,
+                "the target \(node.name) is a node of a cluster; set target.type to redis-cluster or "
+                    + "leave it out")
+        case .cluster where !isCluster:
+            fail(
+                .refused,
+                "the target \(node.name) is no node of a cluster (cluster-enabled); set target.type "
+                    + "to redis-standalone or leave it out")
+        default:
+            return false
+        }
+        return true
+    }
+
+    // MARK: Turns
+
+    func advanceCluster() {
+        for (node, reason) in nodes.takeCondemned() { lost(node, reason) }
+        do throws(DecodeError) {
+            if try nodes.advance() { resumeBlockedFlows() }
+        } catch {
+            fail(.interrupted, "no memory to send a command again")
+        }
+        for node in nodes.takeFailedOver() { failedOver(node) }
+        for doubt in nodes.takeDoubts() {
+            doubt.key.withByteView { key in
+                markWritten(
+                    doubt.database, key, doubt.flow, "",
+                    "its slot moved while it was written, which upset the order of its commands")
+            }
+        }
+        if let problem = nodes.problem, failure == nil { fail(.interrupted, problem) }
+        if nodes.nextAdvance != .max {
+            reactor.setTimer(Timer.cluster, after: max(0, nodes.nextAdvance - reactor.now))
+        }
+        if clusterFlush.round > 0 { resumeBlockedFlows() }
+    }
+
+    /// Called every 100 ms.
+    func watchCluster() {
+        guard nodes.isCluster else { return }
+        nodes.watch()
+        guard entries == nil, !isLeaving, reactor.now - startedAt > Core.beginLimitNanoseconds
+        else {
+            return
+        }
+        let missing = nodes.masters.filter { $0.state != .ready }.map(\.name)
+        fail(
+            .unreachable,
+            missing.isEmpty
+                ? "the target's cluster does not serve all slots; see CLUSTER INFO"
+                : "cannot connect to these masters of the target's cluster: "
+                    + "\(missing.joined(separator: ", ")); see target.cluster.addressMap if they "
+                    + "announce addresses that are not reached from here")
+    }
+
+    // A replica took over, and may lack what its master had answered last.
+    private func failedOver(_ node: TargetNode) {
+        shadows?.lose { nodes.tookOver($0, from: node) }
+        nodes.takeRecent(node) { database, key, flow in
+            markWritten(
+                database, key, flow, "",
+                "a replica of \(node.name) took over, which may lack what was written last")
+        }
+    }
+
+    // A key by its name on the target.
+    private func markWritten(
+        _ database: Int, _ key: ByteView, _ flow: Int, _ command: String, _ reason: String
+    ) {
+        let name = sourceName(database, key)
+        markForRepair(
+            database: name.database, key: name.key, flow: flow, command: command, reason: reason)
+    }
+
+    /// A command whose connection was lost, and that cannot simply be sent again.
+    func settleLoss(_ loss: TargetNodes.Loss) {
+        let command = loss.command
+        let database = Int(command.database)
+        let isRecord = Int(command.flow) < flows.count
+        switch command.kind {
+        case .shadow, .shadowLength, .shadowClaim, .shadowGuard:
+            shadows?.lose(command)
+        case .repair:
+            repairs.retry(Int(command.nextLSN), now: nowMilliseconds, counts: false)
+        case .sweep:
+            sweepCursor = Array("0".utf8)
+        case .flush:
+            clusterFlush.pending -= 1
+            clusterFlush.isUpset = true
+        case .entry where isRecord:
+            let flow = flows[Int(command.flow)]
+            flow.settle(nextLSN: 0)
+            flow.progress.snapshotByType[command.type].repaired += 1
+            markLost(loss)
+        case .guardedEntry where isRecord, .probe where isRecord:
+            let flow = flows[Int(command.flow)]
+            let key = loss.encoded.key ?? loss.groupKey
+            let own = sourceName(database, key)
+            flow.settle(nextLSN: 0)
+            flow.progress.snapshotByType[command.type].failed += 1
+            conflicts.answeredBaseline(database: own.database, key: own.key)
+            conflicts.keep(database: own.database, key: own.key)
+            fail(
+                DeadLetters.Letter(
+                    phase: .snapshot, flow: flow.index, database: own.database, key: own.key,
+                    command: command.type.name, reply: Core.lostUnseen))
+        case .journal where isRecord:
+            let flow = flows[Int(command.flow)]
+            flow.settle(nextLSN: command.nextLSN)
+            flow.progress.journalByType[command.type].repaired += 1
+            markLost(loss)
+        case .journalPart where isRecord:
+            flows[Int(command.flow)].settle(nextLSN: command.nextLSN)
+            markLost(loss)
+        case .script where isRecord:
+            let flow = flows[Int(command.flow)]
+            flow.settle(nextLSN: command.nextLSN)
+            flow.progress.journalByType[command.type].failed += 1
+            fail(
+                DeadLetters.Letter(
+                    phase: .journal, flow: flow.index,
+                    lsn: command.nextLSN > 0 ? command.nextLSN - 1 : 0, database: database,
+                    key: ByteView(), command: "SCRIPT", reply: Core.lostUnseen))
+        default: break
+        }
+    }
+
+    private static let lostUnseen =
+        "the connection was lost before the target answered, and nothing tells whether it was done"
+
+    private func markLost(_ loss: TargetNodes.Loss) {
+        let command = loss.encoded.name.printable(limit: 32)
+        let reason = "its node was lost before it answered"
+        var isMarked = false
+        loss.encoded.forEachKey { database, key in
+            isMarked = true
+            markWritten(database, key, Int(loss.command.flow), command, reason)
+        }
+        guard !isMarked else { return }
+        markWritten(
+            Int(loss.command.database), loss.groupKey, Int(loss.command.flow), command, reason)
+    }
+
+    // MARK: Replies
+
+    /// The error that was answered last says that the command belongs elsewhere.
+    var isRedirected: Bool {
+        nodes.isCluster && ClusterRedirection(target.errorText) != nil
+    }
+
+    /// One key of a record that goes out key by key; the record is counted by its last.
+    func settlePart(_ reply: TargetReply, _ flow: Flow) {
+        flow.settle(nextLSN: reply.command.nextLSN)
+        guard reply.recordFailed, !markRefused(reply, flow) else { return }
+        let (command, key) = target.name(of: reply.command)
+        let name = sourceName(Int(reply.command.database), key)
+        nameForRepair(
+            name.database, name.key, flow.index, command.printable(limit: 32),
+            "the target refused it: \(refusal)", "nor would it take the value")
+    }
+
+    // MARK: Databases
+
+    /// Asks whether the cluster takes the databases that the source uses, before the run.
+    func checkDatabases() {
+        guard let database = databasesToCheck.first, let connection = nodes.anyConnection,
+            !isLeaving
+        else { return }
+        do throws(DecodeError) {
+            // Opened, the database is there; nothing is to be written.
+            guard try connection.begin(flow: 0, database: database, bytes: 0) else { return }
+            connection.abandon()
+        } catch {
+            fail(.interrupted, "no memory to ask for database \(database)")
+            return
+        }
+        databasesToCheck.removeFirst()
+        if databasesToCheck.isEmpty { startSweep() }
+    }
+
+    func refuseDatabase(_ database: Int) {
+        let answer = "the target refused database \(database): \(target.errorText.printable())"
+        guard nodes.isCluster else {
+            return fail(
+                .refused,
+                "\(answer); give it more databases, or send the source's elsewhere with dbs")
+        }
+        let own = keyRules.isActive ? keyRules.source(ofDatabase: database) : database
+        fail(
+            .refused,
+            "\(answer). This cluster has database 0 only: leave the others out with \"dbs: {\(own): "
+                + "skip}\" for each, send them to a target of their own, or give one of them to it "
+                + "with \"dbs: {0: skip, \(own): 0}\"; Valkey 9 has more with cluster-databases")
+    }
+
+    // MARK: Flushes
+
+    /// Has all masters carry out a flush that all flows have reached. False until all have.
+    func flushCluster(
+        _ record: JournalRecord, _ context: RecordContext
+    ) throws(DecodeError) -> Bool {
+        guard clusterFlush.pending == 0 else { return false }
+        if clusterFlush.round > 0, clusterFlush.told == nodes.masters.count,
+            !clusterFlush.isUpset, clusterFlush.slotsMovedBefore == nodes.slotsMoved
+        {
+            clusterFlush.round += 1
+            clusterFlush.told = 0
+            guard clusterFlush.round <= ClusterFlush.rounds else {
+                clusterFlush = ClusterFlush()
+                return true
+            }
+        } else if clusterFlush.told == 0 || clusterFlush.isUpset
+            || clusterFlush.slotsMovedBefore != nodes.slotsMoved
+        {
+            clusterFlush = ClusterFlush(round: 1, slotsMovedBefore: nodes.slotsMoved)
+        }
+        guard nodes.isQuiet || clusterFlush.told > 0 else { return false }
+        let masters = nodes.masters
+        while clusterFlush.told < masters.count {
+            let connection = masters[clusterFlush.told].connection
+            guard
+                try journalWriter.writeFlush(record, context, rules: keyRules, to: connection)
+                    == .sent
+            else { return false }
+            clusterFlush.told += 1
+            clusterFlush.pending += 1
+        }
+        return false
+    }
+
+    func settleFlush(_ reply: TargetReply) {
+        clusterFlush.pending -= 1
+        guard reply.recordFailed else { return }
+        clusterFlush.isUpset = true
+        guard !isRedirected else { return }
+        fail(
+            .interrupted,
+            "a master of the target refused to be flushed, so it may hold what the source deleted: "
+                + "\(refusal); allow +flushall to this user and run again")
+    }
+}

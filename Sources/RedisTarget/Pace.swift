@@ -6,14 +6,9 @@ public final class SharedPace {
     public var isPaused = false
     /// 0 is no limit.
     public private(set) var latencyMilliseconds = 0
-    /// False until the target is known.
-    fileprivate var isOn = false
     fileprivate var isEnding = false
 
     public init() {}
-
-    /// From now on commands are paced.
-    public func begin() { isOn = true }
 
     /// What is still to be written ends the run: only the rates hold it up.
     public func end() {
@@ -50,6 +45,8 @@ public struct Pace {
     }
 
     private let shared: SharedPace
+    /// False until the server has let us in.
+    private var isOn = false
     public private(set) var memory = MemoryRoom()
     public private(set) var window = LatencyWindow()
     // The last refusal since `takeHold`.
@@ -60,11 +57,14 @@ public struct Pace {
         window.setLimit(milliseconds: shared.latencyMilliseconds)
     }
 
+    /// From now on commands are paced.
+    mutating func begin() { isOn = true }
+
     var isPaused: Bool { shared.isPaused }
 
     /// Nothing limits what is written.
     var isUnlimited: Bool {
-        !shared.isOn
+        !isOn
             || !shared.isPaused && shared.operations.rate == 0 && shared.bytes.rate == 0
                 && !window.isOn && !memory.isLimited
     }
@@ -82,7 +82,7 @@ public struct Pace {
         _ size: Int, _ demand: MemoryRoom.Demand, isInside: Bool, commandsInFlight: Int,
         now: Int64
     ) -> Bool {
-        guard shared.isOn else { return true }
+        guard isOn else { return true }
         if !shared.operations.isOpen(now) || !shared.bytes.isOpen(now) {
             hold = .rate
         } else if isInside || shared.isEnding {
@@ -100,11 +100,11 @@ public struct Pace {
     }
 
     mutating func began(_ size: Int, _ demand: MemoryRoom.Demand) {
-        if shared.isOn { memory.began(size, demand) }
+        if isOn { memory.began(size, demand) }
     }
 
     mutating func sent(_ size: Int, number: Int, now: Int64) {
-        guard shared.isOn else { return }
+        guard isOn else { return }
         shared.operations.spend(1, now: now)
         shared.bytes.spend(size, now: now)
         window.sent(number, now: now)

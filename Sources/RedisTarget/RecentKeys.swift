@@ -4,7 +4,9 @@ import Bytes
 /// over, these may have lost what was written last.
 ///
 /// A position is a number of bytes that only grows. What the replicas have confirmed is forgotten; as
-/// long as there is no room, nothing more is sent to that master.
+/// long as there is no room, nothing more is sent to that master. But if a replica has lost its link,
+/// nobody knows how long that lasts: then the oldest keys are forgotten unconfirmed, and a failover
+/// ends the run.
 struct RecentKeys: ~Copyable {
     static let capacityBytes = 8 << 20
     /// Length, flow and database before each name.
@@ -20,22 +22,26 @@ struct RecentKeys: ~Copyable {
     }
 
     var isEmpty: Bool { ring.count == 0 }
-    /// A key had no room, so that not all of them are here.
+    /// Keys were forgotten that may be missing on a replica.
     private(set) var isIncomplete = false
+    private var mayForget = false
     /// The question for offsets is out.
     var isAsked: Bool { askedAt != nil }
 
     /// Whether the keys of all commands in flight have room, and those of some more.
     func hasRoom(commandsInFlight: Int, bytesInFlight: Int) -> Bool {
-        ring.free - bytesInFlight - commandsInFlight * RecentKeys.headBytes
-            > RecentKeys.capacityBytes / 8
+        mayForget
+            || ring.free - bytesInFlight - commandsInFlight * RecentKeys.headBytes
+                > RecentKeys.capacityBytes / 8
     }
 
     mutating func add(database: Int, key: ByteView, flow: Int16) {
-        guard ring.free >= key.count + RecentKeys.headBytes else {
+        let size = key.count + RecentKeys.headBytes
+        while ring.free < size, ring.count > 0 {
             isIncomplete = true
-            return
+            consumeFirst()
         }
+        guard ring.free >= size else { return }
         ring.append(little: UInt32(key.count))
         ring.append(little: UInt32(bitPattern: Int32(flow)))
         ring.append(little: UInt32(database))
@@ -45,26 +51,37 @@ struct RecentKeys: ~Copyable {
     /// The master is asked for its offset and those of its replicas.
     mutating func asked() { askedAt = ring.tail }
 
-    /// The answer. Nil for an offset that it does not have: no replica is in step, so none can take
-    /// over with anything missing but all of it.
-    mutating func answered(own: Int64, replicas: Int64?) {
+    /// The answer.
+    /// - Parameters:
+    ///   - own: the master's offset.
+    ///   - replicas: the least of those that may take over; nil if none may.
+    ///   - areAllThere: no replica has lost its link.
+    mutating func answered(own: Int64, replicas: Int64?, areAllThere: Bool) {
         guard let position = askedAt else { return }
         askedAt = nil
-        guard let replicas else {
+        mayForget = !areAllThere
+        guard areAllThere else { return }
+        if replicas.map({ $0 >= own }) ?? true {
+            consume(to: position)
             mark = nil
-            ring.consume(to: position)
-            return
-        }
-        if let mark, replicas >= mark.offset {
-            ring.consume(to: mark.position)
-            self.mark = nil
-        }
-        if replicas >= own {
-            ring.consume(to: position)
-            mark = nil
+            isIncomplete = false
+        } else if let mark, let replicas, replicas >= mark.offset {
+            consume(to: mark.position)
+            self.mark = (position, own)
+            isIncomplete = false
         } else if mark == nil {
             mark = (position, own)
         }
+    }
+
+    // What was forgotten lies before it.
+    private mutating func consume(to position: Int) {
+        if position > ring.head { ring.consume(to: position) }
+    }
+
+    private mutating func consumeFirst() {
+        let size = Int(ring.readable.little(0, as: UInt32.self))
+        ring.consume(RecentKeys.headBytes + size)
     }
 
     /// Calls `body` with each key, and forgets all.
@@ -75,7 +92,7 @@ struct RecentKeys: ~Copyable {
             body(
                 Int(bytes.little(8, as: UInt32.self)), bytes.slice(RecentKeys.headBytes, size),
                 Int(Int32(bitPattern: bytes.little(4, as: UInt32.self))))
-            ring.consume(RecentKeys.headBytes + size)
+            consumeFirst()
         }
         mark = nil
         askedAt = nil

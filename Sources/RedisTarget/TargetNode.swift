@@ -40,15 +40,16 @@ public final class TargetNode {
     /// Of its process, as it said when it was first connected to.
     var runID = ""
     /// The cluster gave it slots.
-    var ownsSlots = false
-    /// The cluster says that it has replicas.
-    var hasReplicas = false
+    public internal(set) var ownsSlots = false
+    /// How many replicas may take over from it, as the cluster says.
+    var replicaCount = 0
     var resends: [Resend] = []
     var drains: [Drain] = []
     var recent: RecentKeys
     /// Monotonic nanoseconds.
     var retryAt: Int64 = 0
-    var lostSince: Int64 = 0
+    /// Nil while it is there, or has never been.
+    var lostSince: Int64?
     public internal(set) var lossReason = ""
     var bytesSentBefore = 0
     var commandsSentBefore = 0
@@ -80,7 +81,7 @@ public final class TargetNode {
     /// Whether it takes commands now.
     var mayTake: Bool {
         guard state == .ready else { return false }
-        guard hasReplicas else { return true }
+        guard replicaCount > 0 else { return true }
         return recent.hasRoom(
             commandsInFlight: connection.commandsInFlight,
             bytesInFlight: connection.socket.output.count)
@@ -89,7 +90,7 @@ public final class TargetNode {
     // MARK: What the replicas may lack
 
     func noteWritten(_ command: CommandInFlight) {
-        guard hasReplicas else { return }
+        guard replicaCount > 0 else { return }
         guard let encoded = connection.encoded(command), encoded.key != nil else {
             // An EXEC has none of its own.
             recent.add(
@@ -110,22 +111,19 @@ public final class TargetNode {
     }
 
     /// Takes the answer: `slave0:ip=...,state=online,offset=...` for each of them.
-    public func receiveReplicas(_ reply: TargetReply) {
-        guard !reply.reply.hasError else {
-            // Then nothing is ever confirmed, and all is read again after a failover.
-            return recent.answered(own: .max, replicas: 0)
-        }
-        let text = reply.reply.content
+    func receiveReplicas(_ text: ByteView) {
+        var listed = 0
         var least: Int64?
-        for number in 0..<64 {
-            guard let line = InfoText(text).replica(number) else { break }
+        while listed < 64, let line = InfoText(text).replica(listed) {
+            listed += 1
+            // One that gets its first data will not take over.
             guard line.contains("state=online"), let offset = line.number(after: "offset=") else {
                 continue
             }
             least = min(least ?? .max, offset)
         }
         let own = InfoText(text).value(of: "master_repl_offset:")?.parseInteger() ?? .max
-        recent.answered(own: own, replicas: least)
+        recent.answered(own: own, replicas: least, areAllThere: listed >= replicaCount)
     }
 }
 

@@ -58,7 +58,7 @@ public final class TargetNodes {
     /// Between two questions for the topology.
     private static let questionNanoseconds: Int64 = 50_000_000
     /// The same while nothing tells that it has changed.
-    private static let idleQuestionNanoseconds: Int64 = 5_000_000_000
+    private static let idleQuestionNanoseconds: Int64 = 1_000_000_000
     /// A node that does not answer that long may have been replaced.
     private static let silenceNanoseconds: Int64 = 1_000_000_000
     /// A command of several keys in a slot that is on its way is refused until all have moved: after
@@ -98,6 +98,8 @@ public final class TargetNodes {
     private var askedAt: Int64 = 0
     private var askedNode = -1
     private var lastAsked = 0
+    /// A node that cannot be reached for its name.
+    public private(set) var resolveFailure: String?
 
     public init(_ settings: Settings, reactor: Reactor) {
         self.settings = settings
@@ -107,7 +109,7 @@ public final class TargetNodes {
     // MARK: Connections
 
     /// A single server that is connected to already.
-    init(_ connection: TargetConnection, reactor: Reactor) throws(SystemError) {
+    public init(_ connection: TargetConnection, reactor: Reactor) throws(SystemError) {
         settings = Settings(
             firstRole: 0, outputBytes: 0,
             greeting: TargetGreeting(user: nil, password: nil, name: ""))
@@ -152,8 +154,17 @@ public final class TargetNodes {
     /// A node has let us in.
     public func becameReady(_ node: TargetNode) {
         node.state = .ready
+        node.lostSince = nil
+        node.connection.pace.begin()
+        // Nothing is written before it has said how much it takes.
+        _ = node.connection.askForMemory()
         guard node.greeting.isClusterNode else {
-            isReady = true
+            isReady = !isCluster
+            if isCluster {
+                problem =
+                    "\(node.name) is no node of a cluster, but the target's cluster announces it; see "
+                    + "target.cluster.addressMap"
+            }
             return
         }
         if !isCluster { becomeCluster() }
@@ -182,7 +193,7 @@ public final class TargetNodes {
         let wasReady = node.state == .ready
         node.state = .lost
         node.lossReason = reason
-        node.lostSince = reactor.now
+        if node.lostSince == nil { node.lostSince = reactor.now }
         node.retryAt = reactor.now + TargetNodes.retryNanoseconds
         isTopologyWanted = true
         reactor.close(connection.socket)
@@ -507,7 +518,9 @@ public final class TargetNodes {
         let lost = masters.filter { $0.state != .ready }
         let seconds = TargetNodes.outageNanoseconds / 1_000_000_000
         guard let node = lost.first else {
-            return "the target's cluster has refused commands for \(seconds) s; see its log"
+            return
+                "the target's cluster has refused commands for \(seconds) s; see its log"
+                + (resolveFailure.map { " (\($0))" } ?? "")
         }
         return "the target's master \(node.name) has been away for \(seconds) s "
             + "(\(node.lossReason)), and no replica has taken over: see to the cluster and run again"
@@ -522,7 +535,9 @@ public final class TargetNodes {
         } catch {
             node.lossReason = "\(error)"
         }
-        if node.ownsSlots, reactor.now - node.lostSince > TargetNodes.outageNanoseconds {
+        if node.ownsSlots, let since = node.lostSince,
+            reactor.now - since > TargetNodes.outageNanoseconds
+        {
             problem = outage()
         }
     }
@@ -539,10 +554,9 @@ public final class TargetNodes {
             else { return }
             isTopologyWanted = true
         }
-        guard
-            (isTopologyWanted || !isReady) && sinceAsked > TargetNodes.questionNanoseconds
-                || sinceAsked > TargetNodes.idleQuestionNanoseconds
-        else { return }
+        guard isTopologyWanted || !isReady, sinceAsked > TargetNodes.questionNanoseconds else {
+            return
+        }
         for offset in 1...nodes.count {
             let index = (lastAsked + offset) % nodes.count
             guard nodes[index].state == .ready,
@@ -578,24 +592,27 @@ public final class TargetNodes {
         if let myself = topology.nodes.first(where: \.isMyself) { asked.id = myself.id }
         for node in nodes {
             node.ownsSlots = false
-            node.hasReplicas = topology.nodes.contains {
+            node.replicaCount = topology.nodes.count {
                 $0.masterID == node.id && !$0.isFailed && !node.id.isEmpty
             }
         }
-        for master in topology.masters {
+        // Those without slots, too: one may be about to get its first.
+        for master in topology.nodes where master.isMaster && master.port != 0 {
             guard let node = known(master, asked) else { continue }
-            node.ownsSlots = true
+            node.ownsSlots = !master.slots.isEmpty
             for range in master.slots {
                 for slot in range where Int(owners[Int(slot)]) != node.index {
                     own(Int(slot), node)
                 }
             }
-            if master.isFailed, node.state == .ready {
-                condemned.append((node, "its cluster gave it up"))
-            }
+            if node.ownsSlots, !master.isFailed { mastersOfReplicas[master.id] = nil }
         }
-        for each in topology.nodes where !each.masterID.isEmpty {
-            mastersOfReplicas[each.id] = each.masterID
+        for each in topology.nodes {
+            if !each.masterID.isEmpty { mastersOfReplicas[each.id] = each.masterID }
+            guard each.isFailed, let node = nodes.first(where: { $0.id == each.id }),
+                node.state == .ready
+            else { continue }
+            condemned.append((node, "its cluster gave it up"))
         }
         reroute()
         if topology.slotsUncovered > 0 { isTopologyWanted = true }
@@ -617,11 +634,14 @@ public final class TargetNodes {
             node.id = told.id
             return node
         }
-        guard nodes.count < TargetNodes.nodesLimit, let address = resolve(place) else { return nil }
+        guard !told.isFailed, let address = resolve(place) else { return nil }
+        guard nodes.count < TargetNodes.nodesLimit else {
+            problem = "the target's cluster has had more than \(TargetNodes.nodesLimit) masters"
+            return nil
+        }
         do throws(SystemError) {
             let node = try open(host: place.host, port: place.port, address: address)
             node.id = told.id
-            node.lostSince = reactor.now
             return node
         } catch {
             problem = "cannot connect to the target's node \(place.host):\(place.port): \(error)"
@@ -633,9 +653,10 @@ public final class TargetNodes {
         var address = cp_address()
         let result = place.host.withCString { cp_resolve($0, place.port, &address) }
         guard result == 0 else {
-            problem =
-                "cannot find \(place.host), which a node of the target announces: "
+            resolveFailure =
+                "cannot find \(place.host), which a node announces: "
                 + "\(String(cString: cp_resolve_message(result))); see target.cluster.addressMap"
+            isTopologyWanted = true
             return nil
         }
         return address
@@ -643,8 +664,11 @@ public final class TargetNodes {
 
     private func find(_ host: ByteView, _ port: UInt16, _ asked: TargetNode) -> TargetNode? {
         let text = String(decoding: host.array(), as: UTF8.self)
-        for name in [(text, ""), ("", text)] {
-            let place = settings.addressing.place(
+        // It may be a host name.
+        let addressing = settings.addressing
+        let isNamed = addressing.usesHostnames || !addressing.addressMap.isEmpty
+        for name in isNamed ? [(text, ""), ("", text)] : [(text, "")] {
+            let place = addressing.place(
                 host: name.0, hostname: name.1, port: port, askedHost: asked.host)
             if let node = nodes.first(where: { $0.host == place.host && $0.port == place.port }) {
                 return node
@@ -697,6 +721,20 @@ public final class TargetNodes {
         node.recent.takeAll(body)
     }
 
+    /// The cluster is not as it was thought to be.
+    public func wantTopology() { isTopologyWanted = true }
+
+    /// Takes a master's answer about its replicas.
+    public func receiveReplicas(_ reply: TargetReply, _ node: TargetNode) {
+        guard !reply.reply.hasError else {
+            problem =
+                "the target's master \(node.name) does not tell how far its replicas are: "
+                + "\(node.connection.errorText.printable()); allow +info to this user"
+            return
+        }
+        node.receiveReplicas(reply.reply.content)
+    }
+
     /// Connections that stand though the cluster gave up their nodes; each is to be lost.
     public func takeCondemned() -> [(node: TargetNode, reason: String)] {
         defer { condemned.removeAll() }
@@ -706,8 +744,9 @@ public final class TargetNodes {
     /// Asks masters how far their replicas are, and those that hang are suspected. Call it often.
     public func watch() {
         guard isCluster else { return }
+        if reactor.now - askedAt > TargetNodes.idleQuestionNanoseconds { isTopologyWanted = true }
         for node in nodes where node.state == .ready {
-            if node.hasReplicas { node.askReplicas() }
+            if node.replicaCount > 0 { node.askReplicas() }
             if node.connection.silence() > TargetNodes.silenceNanoseconds {
                 isTopologyWanted = true
             }

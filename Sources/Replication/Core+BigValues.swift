@@ -171,9 +171,12 @@ extension Core {
 
     /// Sends the next piece, if the last one is answered.
     func sweep() {
-        guard !sweepCursor.isEmpty, let (node, database) = sweeps.first, !isLeaving,
-            node.state == .ready
-        else { return }
+        guard !sweepCursor.isEmpty, let (node, database) = sweeps.first, !isLeaving else { return }
+        guard node.state == .ready else {
+            // A replica has taken over; the next run sweeps it.
+            if nodes.isCluster, !node.ownsSlots { endSweepOfFirst() }
+            return
+        }
         do throws(DecodeError) {
             let isSent = try sweepCursor.withByteView { (cursor) throws(DecodeError) in
                 try shadows?.sweep(database: database, cursor: cursor, to: node.connection) ?? true
@@ -187,16 +190,20 @@ extension Core {
     func settleSweep(_ reply: TargetReply) {
         if reply.reply.hasError {
             targetNotices.append(
-                "the target was not searched for keys that an interrupted run may have left "
+                "the target \(sweeps.first?.node.name ?? "") was not searched for keys that an interrupted run may have left "
                     + "(df2redis:{*}:\(settings.taskName):shadow:*): "
                     + "\(target.errorText.printable()); allow +eval +scan +unlink to its user, or "
                     + "remove such keys by hand")
-            sweeps = []
         } else {
             sweepCursor = reply.reply.content.array()
             guard reply.reply.content.equals("0") else { return }
-            sweeps.removeFirst()
         }
+        endSweepOfFirst()
+    }
+
+    private func endSweepOfFirst() {
+        sweeps.removeFirst()
+        sweepCursor = Array("0".utf8)
         if sweeps.isEmpty { endSweep() }
     }
 

@@ -79,7 +79,8 @@ extension Core {
         fail(
             .unreachable,
             missing.isEmpty
-                ? "the target's cluster does not serve all slots; see CLUSTER INFO"
+                ? nodes.resolveFailure
+                    ?? "the target's cluster does not serve all slots; see CLUSTER INFO"
                 : "cannot connect to these masters of the target's cluster: "
                     + "\(missing.joined(separator: ", ")); see target.cluster.addressMap if they "
                     + "announce addresses that are not reached from here")
@@ -147,12 +148,8 @@ extension Core {
         case .script where isRecord:
             let flow = flows[Int(command.flow)]
             flow.settle(nextLSN: command.nextLSN)
-            flow.progress.journalByType[command.type].failed += 1
-            fail(
-                DeadLetters.Letter(
-                    phase: .journal, flow: flow.index,
-                    lsn: command.nextLSN > 0 ? command.nextLSN - 1 : 0, database: database,
-                    key: ByteView(), command: "SCRIPT", reply: Core.lostUnseen))
+            // As if it were refused, which is no failure either.
+            flow.progress.journalByType[command.type].applied += 1
         default: break
         }
     }
@@ -220,9 +217,9 @@ extension Core {
         let own = keyRules.isActive ? keyRules.source(ofDatabase: database) : database
         fail(
             .refused,
-            "\(answer). This cluster has database 0 only: leave the others out with \"dbs: {\(own): "
-                + "skip}\" for each, send them to a target of their own, or give one of them to it "
-                + "with \"dbs: {0: skip, \(own): 0}\"; Valkey 9 has more with cluster-databases")
+            "\(answer). This cluster has database 0 only: \"dbs: {0: 0}\" carries over database 0 and "
+                + "leaves the others out, \"dbs: {\(own): 0}\" does so with database \(own), for a target "
+                + "of its own; Valkey 9 has more with cluster-databases")
     }
 
     // MARK: Flushes
@@ -241,18 +238,23 @@ extension Core {
                 clusterFlush = ClusterFlush()
                 return true
             }
-        } else if clusterFlush.told == 0 || clusterFlush.isUpset
+        } else if clusterFlush.round == 0 || clusterFlush.isUpset
             || clusterFlush.slotsMovedBefore != nodes.slotsMoved
         {
+            journalWriter.forgetFlushes()
             clusterFlush = ClusterFlush(round: 1, slotsMovedBefore: nodes.slotsMoved)
         }
         guard nodes.isQuiet || clusterFlush.told > 0 else { return false }
         let masters = nodes.masters
         while clusterFlush.told < masters.count {
-            let connection = masters[clusterFlush.told].connection
+            let node = masters[clusterFlush.told]
+            guard node.state == .ready else {
+                clusterFlush.isUpset = true
+                return false
+            }
             guard
-                try journalWriter.writeFlush(record, context, rules: keyRules, to: connection)
-                    == .sent
+                try journalWriter.writeFlush(
+                    record, context, rules: keyRules, to: node.connection) == .sent
             else { return false }
             clusterFlush.told += 1
             clusterFlush.pending += 1
@@ -264,7 +266,7 @@ extension Core {
         clusterFlush.pending -= 1
         guard reply.recordFailed else { return }
         clusterFlush.isUpset = true
-        guard !isRedirected else { return }
+        guard !isRedirected else { return nodes.wantTopology() }
         fail(
             .interrupted,
             "a master of the target refused to be flushed, so it may hold what the source deleted: "

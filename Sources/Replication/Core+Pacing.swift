@@ -33,13 +33,6 @@ extension Core {
     /// A refused command waits at least so long for its tokens: one wake-up for a handful of commands.
     private static let shortestWaitNanoseconds: Int64 = 1_000_000
 
-    /// The target is known: ask for its memory before anything is written.
-    func beginPacing() {
-        nodes.pace.begin()
-        takeRequests()
-        for node in nodes.masters { askForMemory(node) }
-    }
-
     func takeRequests() {
         let (rate, isPaused, keys) = shared.requests.withLock {
             ($0.rate, $0.isPaused, $0.takeRepairs())

@@ -138,7 +138,7 @@ extension Core {
             nodes.receiveTopology(reply, node)
             targetIsReady()
         case .replication:
-            node.receiveReplicas(reply)
+            nodes.receiveReplicas(reply, node)
         case .shadow, .shadowLength, .shadowClaim:
             shadows?.settle(reply, target)
         case .shadowGuard:
@@ -289,7 +289,7 @@ extension Core {
             return
         }
         isTargetUsable = true
-        beginPacing()
+        takeRequests()
         if nodes.isCluster { databasesToCheck = databasesExpected.filter { $0 != 0 } }
         if databasesToCheck.isEmpty { startSweep() }
     }

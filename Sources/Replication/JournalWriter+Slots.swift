@@ -78,7 +78,7 @@ extension JournalWriter {
                     demand: isMultiSet ? .bySize : .nothing)
             else { return .blocked }
             target.header(arguments: isMultiSet ? 3 : 2)
-            target.argument(isMultiSet ? "SET" : "DEL")
+            target.argument(isMultiSet ? "SET" : isNamed("UNLINK", record) ? "UNLINK" : "DEL")
             target.argument(key)
             if let value { target.argument(value) }
             held.cancel(database: record.database, key: key)

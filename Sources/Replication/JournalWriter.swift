@@ -281,6 +281,9 @@ struct JournalWriter: ~Copyable {
         return outcome
     }
 
+    /// A flush that was sent in part begins anew.
+    mutating func forgetFlushes() { databasesFlushed = 0 }
+
     // Databases of the target that are not ours stay. All flows wait meanwhile, so that nothing comes
     // in between, over however many turns it takes.
     private mutating func writeFlushes(

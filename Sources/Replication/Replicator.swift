@@ -16,6 +16,11 @@ public final class Replicator: Sendable {
 
     /// - Throws: `RunError` if a host name cannot be resolved or a resource cannot be had.
     public init(settings: ReplicationSettings) throws(RunError) {
+        var settings = settings
+        if let master = settings.sentinelMaster {
+            settings.target = try Replicator.master(named: master, settings)
+            settings.targetSeeds = []
+        }
         self.settings = settings
         let source = try Replicator.resolve(settings.source, "source")
         let targets = try Replicator.targetPlaces(settings)
@@ -29,16 +34,12 @@ public final class Replicator: Sendable {
 
     /// Where to look for the target, in this order; at least one. A name that cannot be resolved is
     /// passed over if there are others.
-    private static func targetPlaces(
+    static func targetPlaces(
         _ settings: ReplicationSettings
     ) throws(RunError) -> [TargetPlace] {
-        var endpoints = [settings.target] + settings.targetSeeds
-        if let master = settings.sentinelMaster {
-            endpoints = [try Replicator.master(named: master, settings)]
-        }
         var places: [TargetPlace] = []
         var firstError: RunError?
-        for endpoint in endpoints {
+        for endpoint in [settings.target] + settings.targetSeeds {
             do throws(RunError) {
                 let address = try resolve(endpoint, "target")
                 places.append(

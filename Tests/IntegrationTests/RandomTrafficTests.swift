@@ -40,19 +40,8 @@ import Testing
         var run = try TrafficRun(seed: seed, records: Self.records, rules: rules)
         try run.write()
         let outcome = try run.finish()
-        print(outcome.line)
-        #expect(outcome.comparison.differences == [], "\(outcome.line)")
-        #expect(outcome.complaints == [], "\(outcome.line)")
+        outcome.expectSuccess()
         let report = outcome.report
-        for counts in [report.snapshot, report.journal] {
-            #expect(counts.failed == 0 && counts.pending == 0, "\(outcome.line)")
-            #expect(
-                counts.read
-                    == counts.applied + counts.filtered + counts.skipped + counts.repaired,
-                "\(outcome.line)")
-        }
-        #expect(report.findings.filter { $0.kind != "skipped" } == [], "\(outcome.line)")
-        #expect(report.exitCode == 143, "\(outcome.line)")
         #expect(outcome.evictions > 0 && outcome.hasRested, "\(outcome.line)")
         #expect(report.jsonTextsWritten > 0 || rules != nil, "\(outcome.line)")
         return outcome
@@ -160,7 +149,7 @@ struct TrafficRules: Sendable, CustomTestStringConvertible {
     ]
 }
 
-/// One seeded run: a source with random traffic, df2redis, a redis-server.
+/// One seeded run: a source with random traffic, df2redis, a redis-server or a cluster.
 struct TrafficRun {
     /// How a run ended.
     struct Outcome {
@@ -172,10 +161,27 @@ struct TrafficRun {
         let hasRested: Bool
         /// Seed, what was chosen, and figures.
         let line: String
+
+        /// Equal, everything accounted for, nothing failed, nothing against the rules.
+        func expectSuccess() {
+            print(line)
+            #expect(comparison.differences == [], "\(line)")
+            #expect(complaints == [], "\(line)")
+            for counts in [report.snapshot, report.journal] {
+                #expect(counts.failed == 0 && counts.pending == 0, "\(line)")
+                #expect(
+                    counts.read
+                        == counts.applied + counts.filtered + counts.skipped + counts.repaired,
+                    "\(line)")
+            }
+            #expect(report.findings.filter { $0.kind != "skipped" } == [], "\(line)")
+            #expect(report.exitCode == 143, "\(line)")
+        }
     }
 
     private let seed: UInt64
     private let records: Int
+    private let cluster: RedisCluster?
     private let emulation: EmulationOptions
     private let title: String
     private let run: RecordedRun
@@ -190,8 +196,11 @@ struct TrafficRun {
     private var slowdowns = 0
 
     /// Chooses everything from the seed, fills the source in part, and starts df2redis.
-    init(seed: UInt64, records: Int, rules: TrafficRules? = nil) throws {
+    init(
+        seed: UInt64, records: Int, rules: TrafficRules? = nil, cluster: RedisCluster? = nil
+    ) throws {
         self.rules = rules
+        self.cluster = cluster
         self.seed = seed
         self.records = records
         var random = SeededGenerator(seed: seed)
@@ -208,6 +217,7 @@ struct TrafficRun {
             [0, 500, 3000].randomElement(using: &random) ?? 0
         var options = RandomTraffic.Options(seed: seed)
         options.usesMemcached = seed % 4 == 0
+        if cluster != nil { options.databases = 1 }
         emulation.memcachedPort = options.usesMemcached ? 11_211 : 0
         let segmentations: [Segmentation] = [.whole, .random(seed: seed), .fixed(97)]
         let segmentation = segmentations.randomElement(using: &random) ?? .whole
@@ -238,6 +248,7 @@ struct TrafficRun {
         run = try RecordedRun(
             "replicate", source: .emulated(emulation), segmentation: segmentation,
             faults: rests, readDelayMilliseconds: rests.isEmpty ? 0 : 5, arguments: arguments,
+            cluster: cluster,
             beforeStart: { source in
                 for _ in 0..<before { try source.execute(first.next(at: TrafficRun.now())) }
             })
@@ -247,7 +258,7 @@ struct TrafficRun {
 
     /// Now and then a source without memory deletes any key.
     private mutating func evict() throws {
-        let database = Int.random(in: 0...2, using: &random)
+        let database = cluster == nil ? Int.random(in: 0...2, using: &random) : 0
         try looker.call("SELECT", "\(database)")
         guard case .bulk(let key) = try looker.call("RANDOMKEY") else { return }
         if try run.source.evict(key, database: database) { evictions += 1 }
@@ -281,13 +292,15 @@ struct TrafficRun {
     }
 
     /// A key may expire between two commands that read it: then all is read again.
-    static func state(ofPort port: UInt16) throws -> ServerState {
+    private static func state(_ read: () throws -> ServerState) throws -> ServerState {
         for _ in 0..<20 {
-            if let state = try? StateReader(RespClient(port: port)).read() {
-                return state.mapValues(withoutSignOfZero)
-            }
+            if let state = try? read() { return state.mapValues(withoutSignOfZero) }
         }
-        return try StateReader(RespClient(port: port)).read().mapValues(withoutSignOfZero)
+        return try read().mapValues(withoutSignOfZero)
+    }
+
+    static func state(ofPort port: UInt16) throws -> ServerState {
+        try state { try StateReader(RespClient(port: port)).read() }
     }
 
     /// Redis keeps the sign of a zero score in a large sorted set, and loses it in a compact one: two
@@ -320,12 +333,17 @@ struct TrafficRun {
 
     static func now() -> Int64 { Int64(Date().timeIntervalSince1970 * 1000) }
 
-    /// Goes on until the journals have as many records as wanted.
-    mutating func write() throws {
+    /// Goes on until the journals have as many records as wanted, or so many more.
+    /// - Parameter meanwhile: gets their number now and then.
+    mutating func write(
+        more: Int? = nil, meanwhile: (_ records: Int) throws -> Void = { _ in }
+    ) throws {
+        let wanted = more.map { run.source.counters.records + $0 } ?? records
         var steps = 0
-        while run.source.counters.records < records {
+        while run.source.counters.records < wanted {
             if steps % 64 == 0 {
                 try run.checkRunning()
+                try meanwhile(run.source.counters.records)
                 let flows = 0..<run.source.flowCount
                 traffic.allowsFlushes =
                     mayFlush && flows.allSatisfy { run.source.lastAcknowledged(flow: $0) != nil }
@@ -357,11 +375,13 @@ struct TrafficRun {
         if let rules = self.rules { expected = rules.applied(to: expected) }
         rules.nearExpiryMilliseconds = Self.now() + 20_000
         // v1.20 has no PEXPIRETIME: a key that is read again has its expiry from two readings.
-        rules.expiryToleranceMilliseconds = emulation.release == .v1_20 ? 100 : 0
+        // And a cluster moves a key with the time that it has left.
+        rules.expiryToleranceMilliseconds =
+            emulation.release == .v1_20 || cluster != nil ? 100 : 0
         // Nor has its DUMP what came with Redis 7 (protocol.md 3.9.7).
         rules.hasOldStreams = emulation.release == .v1_20
         let comparison = StateComparison(
-            expected: expected, actual: try Self.state(ofPort: run.target.port), rules: rules)
+            expected: expected, actual: try Self.state(run.targetState), rules: rules)
         let counters = run.source.counters
         let line =
             "\(title): \(counters.records) records, \(counters.blobs) in the full sync, "

@@ -7,7 +7,9 @@ import Testing
 /// df2redis between a simulated Dragonfly and a real redis-server.
 final class RecordedRun {
     let source: SimulatorServer
+    /// Of a cluster, one of its nodes.
     let target: RedisServer
+    private let cluster: RedisCluster?
     private let stateDirectory: TemporaryDirectory
     private let program: ChildProcess
 
@@ -43,6 +45,8 @@ final class RecordedRun {
     ///   - readDelayMilliseconds: how long the source takes to read an ACK.
     ///   - server: the target's kind.
     ///   - target: a server of an earlier run, nil for a new one.
+    ///   - cluster: the target, instead of a server.
+    ///   - targetAddress: how the program is told of it, nil for the usual form.
     ///   - targetArguments: further options of redis-server.
     ///   - beforeStart: what happens to the source before df2redis comes.
     ///   - prepare: the same of both servers, and the state directory.
@@ -51,7 +55,8 @@ final class RecordedRun {
         segmentation: Segmentation = .whole, pacing: Pacing = .unlimited, password: String? = nil,
         busyReads: Int = 0, faults: [Fault] = [], readDelayMilliseconds: Int = 0,
         arguments: [String] = [], on server: TargetServer = .system,
-        target existing: RedisServer? = nil,
+        target existing: RedisServer? = nil, cluster: RedisCluster? = nil,
+        targetAddress: String? = nil,
         targetArguments: [String] = [],
         beforeStart: (SimulatorServer) throws -> Void = { _ in },
         prepare: (SimulatorServer, RedisServer, TemporaryDirectory) throws -> Void = { _, _, _ in }
@@ -66,14 +71,17 @@ final class RecordedRun {
         source = try SimulatorServer(source: content, options: options)
         try beforeStart(source)
         try source.start()
-        target = try existing ?? RedisServer(server, arguments: targetArguments)
+        self.cluster = cluster
+        target =
+            try existing ?? cluster?.servers[0]
+            ?? RedisServer(server, arguments: targetArguments)
         stateDirectory = try TemporaryDirectory()
         try prepare(source, target, stateDirectory)
         let login = password.map { ":\($0)@" } ?? ""
         program = try BuiltProgram.df2redis.start(
             [
                 command, "--source", "redis://\(login)127.0.0.1:\(source.port)",
-                "--target", "redis://127.0.0.1:\(target.port)",
+                "--target", targetAddress ?? "redis://127.0.0.1:\(target.port)",
                 "--state-dir", stateDirectory.path,
             ] + arguments)
     }
@@ -194,7 +202,9 @@ final class RecordedRun {
     }
 
     /// Reads all the target holds.
-    func targetState() throws -> ServerState { try StateReader(target.client()).read() }
+    func targetState() throws -> ServerState {
+        try cluster?.state() ?? StateReader(target.client()).read()
+    }
 
     /// What the program wrote to `report.json`, once it is known that its counts add up.
     /// - Parameter pending: records that may be unanswered; 0 after an orderly end.

@@ -202,8 +202,9 @@ import Wire
         let lane = pipeline.lane
         var waits = 0
         try pipeline.run(
-            { _ in
-                try lane.take(7, key: "key", size: 5, flow: 0, database: 0) == .taken
+            { target in
+                try lane.take(
+                    7, key: "key", size: 5, flow: 0, database: 0, beside: target) == .taken
             },
             { _ in
                 try client.call("CLIENT", "PAUSE", "300", "WRITE")

@@ -41,12 +41,28 @@ import Testing
                 targetArguments: ["--maxmemory", "256mb", "--maxmemory-policy", "noeviction"])
         }
 
+        /// Nor one that goes to the master of its slot, and whose key is remembered until the replicas
+        /// have it.
+        @Test(arguments: [0, 1])
+        func recordsIntoAClusterAllocateNothing(_ replicasPerMaster: Int) throws {
+            guard ag_is_counting() else { return }
+            let cluster = try RedisCluster(replicasPerMaster: replicasPerMaster)
+            try expectNoAllocations(false, policy: .overwrite, port: cluster.servers[0].port)
+        }
+
         private func expectNoAllocations(
             _ hasRules: Bool, policy: ReplicationSettings.ConflictPolicy,
             rate: RateLimits = RateLimits(), targetArguments: [String] = []
         ) throws {
-            guard ag_is_counting() else { return }
             let redis = try RedisServer(arguments: targetArguments)
+            try expectNoAllocations(hasRules, policy: policy, rate: rate, port: redis.port)
+        }
+
+        private func expectNoAllocations(
+            _ hasRules: Bool, policy: ReplicationSettings.ConflictPolicy,
+            rate: RateLimits = RateLimits(), port: UInt16
+        ) throws {
+            guard ag_is_counting() else { return }
             var data = SyntheticData(seed: 7)
             data.flowCount = 2
             data.strings = .init(count: 200_000, elements: 0, elementBytes: 64)
@@ -59,7 +75,7 @@ import Testing
 
             var settings = ReplicationSettings(
                 mode: .replicate, source: Endpoint(host: "127.0.0.1", port: master.port),
-                target: Endpoint(host: "127.0.0.1", port: redis.port))
+                target: Endpoint(host: "127.0.0.1", port: port))
             if hasRules {
                 settings.keyRules.databases = [0: 1]
                 settings.keyRules.include.globs = ["*"]
@@ -75,7 +91,7 @@ import Testing
             let core = try Core(
                 settings: settings, shared: shared,
                 source: try Replicator.resolve(settings.source, "source"),
-                target: try Replicator.resolve(settings.target, "target"))
+                targets: try Replicator.targetPlaces(settings))
             core.tickNanoseconds = 3_600_000_000_000
             let watch = AllocationWatch(core)
             try core.reactor.run(watch)
@@ -116,7 +132,7 @@ import Testing
             let core = try Core(
                 settings: settings, shared: shared,
                 source: try Replicator.resolve(settings.source, "source"),
-                target: try Replicator.resolve(settings.target, "target"))
+                targets: try Replicator.targetPlaces(settings))
             core.tickNanoseconds = 3_600_000_000_000
             let watch = PartWatch(core)
             try core.reactor.run(watch)

@@ -154,6 +154,8 @@ public final class TargetNodes {
     /// A node has let us in.
     public func becameReady(_ node: TargetNode) {
         node.state = .ready
+        // It was away, so it may not be what it was.
+        if node.lostSince != nil { isTopologyWanted = true }
         node.lostSince = nil
         node.connection.pace.begin()
         // Nothing is written before it has said how much it takes.
@@ -175,11 +177,11 @@ public final class TargetNodes {
         }
         node.runID = node.greeting.runID
         reroute()
-        isTopologyWanted = true
     }
 
     private func becomeCluster() {
         isCluster = true
+        isTopologyWanted = true
         owners = [Int16](repeating: -1, count: HeldCommands.slotCount)
         routes = owners
         drainsOpen = [UInt16](repeating: 0, count: HeldCommands.slotCount)

@@ -261,19 +261,19 @@ final class SlotMover: @unchecked Sendable {
     }
 
     private func moveOne(_ cluster: RedisCluster, _ random: inout SeededGenerator) throws {
-        let ports = cluster.masterPorts
-        guard let port = ports.randomElement(using: &random) else { return }
-        let client = try RespClient(port: port)
+        // Nodes know by and by who is a master.
+        let master = try cluster.owner(of: Int.random(in: 0..<16384, using: &random))
+        let client = try cluster.servers[master].client()
         guard case .bulk(let key) = try client.call("RANDOMKEY"),
             let slot = try client.command(
                 [Array("CLUSTER".utf8), Array("KEYSLOT".utf8), key]
             ).integer
         else { return }
         let home = try cluster.owner(of: Int(slot))
-        let others = cluster.servers.indices.filter {
-            $0 != home && ports.contains(cluster.servers[$0].port)
+        var other = home
+        while other == home {
+            other = try cluster.owner(of: Int.random(in: 0..<16384, using: &random))
         }
-        guard let other = others.randomElement(using: &random) else { return }
         try cluster.move(slot: Int(slot), to: other)
         try cluster.move(slot: Int(slot), to: home)
         lock.withLock { moves += 2 }

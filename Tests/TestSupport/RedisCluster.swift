@@ -120,9 +120,11 @@ public final class RedisCluster: @unchecked Sendable {
         for server in [index, source] {
             try setSlot(slot, on: server, "NODE", identifiers[index])
         }
-        let ports = masterPorts
         for server in servers.indices where server != index && server != source {
-            guard servers[server].isRunning, ports.contains(servers[server].port) else { continue }
+            // Only a master takes it, and others know by and by who is one.
+            guard servers[server].isRunning,
+                try information(server, "replication")("role") == "master"
+            else { continue }
             try setSlot(slot, on: server, "NODE", identifiers[index])
         }
     }

@@ -111,7 +111,8 @@ public final class TargetNode {
     }
 
     /// Takes the answer: `slave0:ip=...,state=online,offset=...` for each of them.
-    func receiveReplicas(_ text: ByteView) {
+    /// - Parameter mayTellCount: nobody else says how many there are.
+    func receiveReplicas(_ text: ByteView, mayTellCount: Bool) {
         var listed = 0
         var least: Int64?
         while listed < 64, let line = InfoText(text).replica(listed) {
@@ -123,6 +124,7 @@ public final class TargetNode {
             least = min(least ?? .max, offset)
         }
         let own = InfoText(text).value(of: "master_repl_offset:")?.parseInteger() ?? .max
+        if mayTellCount { replicaCount = max(replicaCount, listed) }
         recent.answered(own: own, replicas: least, areAllThere: listed >= replicaCount)
     }
 }

@@ -16,15 +16,18 @@ public final class TargetNodes {
         /// One that was not begun.
         public var greeting: TargetGreeting
         public var addressing: ClusterAddressing
+        /// Another server may become the target; see `follow`.
+        public var isFollowed: Bool
 
         public init(
             firstRole: UInt32, outputBytes: Int, greeting: TargetGreeting,
-            addressing: ClusterAddressing = ClusterAddressing()
+            addressing: ClusterAddressing = ClusterAddressing(), isFollowed: Bool = false
         ) {
             self.firstRole = firstRole
             self.outputBytes = outputBytes
             self.greeting = greeting
             self.addressing = addressing
+            self.isFollowed = isFollowed
         }
     }
 
@@ -73,6 +76,8 @@ public final class TargetNodes {
     public private(set) var nodes: [TargetNode] = []
     /// The target is a cluster: keys have slots.
     public private(set) var isCluster = false
+    /// The servers that take commands may change: it is a cluster, or is followed.
+    public var mayMove: Bool { !routes.isEmpty }
     /// All slots have a master that let us in.
     public private(set) var isReady = false
     /// Why the run cannot go on.
@@ -161,30 +166,45 @@ public final class TargetNodes {
         // Nothing is written before it has said how much it takes.
         _ = node.connection.askForMemory()
         guard node.greeting.isClusterNode else {
-            isReady = !isCluster
-            if isCluster {
+            guard !isCluster else {
                 problem =
                     "\(node.name) is no node of a cluster, but the target's cluster announces it; see "
                     + "target.cluster.addressMap"
+                return
             }
-            return
+            guard settings.isFollowed else {
+                isReady = true
+                return
+            }
+            if !mayMove {
+                makeRoutes(slots: 1)
+                own(0, node)
+            }
+            checkRestart(node)
+            return reroute()
         }
-        if !isCluster { becomeCluster() }
+        if !isCluster {
+            isCluster = true
+            isTopologyWanted = true
+            makeRoutes(slots: HeldCommands.slotCount)
+        }
+        checkRestart(node)
+        reroute()
+    }
+
+    private func makeRoutes(slots: Int) {
+        owners = [Int16](repeating: -1, count: slots)
+        routes = owners
+        drainsOpen = [UInt16](repeating: 0, count: slots)
+    }
+
+    private func checkRestart(_ node: TargetNode) {
         if !node.runID.isEmpty, node.runID != node.greeting.runID, node.ownsSlots {
             problem =
                 "the target's master \(node.name) was restarted, so what it had not saved is lost: "
                 + "run again"
         }
         node.runID = node.greeting.runID
-        reroute()
-    }
-
-    private func becomeCluster() {
-        isCluster = true
-        isTopologyWanted = true
-        owners = [Int16](repeating: -1, count: HeldCommands.slotCount)
-        routes = owners
-        drainsOpen = [UInt16](repeating: 0, count: HeldCommands.slotCount)
     }
 
     /// A connection is lost. Commands that may be sent again without harm are held; `body` gets the
@@ -202,7 +222,7 @@ public final class TargetNodes {
         node.bytesSentBefore += connection.bytesSent
         node.commandsSentBefore += connection.commandsSent
         // What a single server has not answered stays under way.
-        if wasReady, isCluster { letGo(of: node, body) }
+        if wasReady, mayMove { letGo(of: node, body) }
         for drain in node.drains { drainsOpen[drain.slot] -= 1 }
         node.drains.removeAll(keepingCapacity: true)
         node.resends.removeAll(keepingCapacity: true)
@@ -238,7 +258,7 @@ public final class TargetNodes {
             if isSafe, command.kind.settlesKeys, let key = encoded.key,
                 encoded.bytes.count <= HeldCommands.commandBytesLimit
             {
-                hold(command, encoded.bytes, slot: key.keySlot(), until: reactor.now)
+                hold(command, encoded.bytes, slot: slot(of: key), until: reactor.now)
             } else {
                 body(Loss(command: command, encoded: encoded, groupKey: groupKey))
             }
@@ -248,27 +268,30 @@ public final class TargetNodes {
 
     // MARK: Where commands go
 
+    /// Where a key lies: what has the same slot goes the same way. All of one server is one.
+    public func slot(of key: ByteView) -> Int { isCluster ? key.keySlot() : 0 }
+
     /// The connection that takes commands for a key now; nil while they must wait.
     public func connection(for key: ByteView) -> TargetConnection? {
-        isCluster ? connection(forSlot: key.keySlot()) : nodes[0].connection
+        mayMove ? connection(forSlot: slot(of: key)) : nodes[0].connection
     }
 
-    /// The same for a slot, 0...16383.
+    /// The same for a slot of a cluster, 0...16383.
     public func connection(forSlot slot: Int) -> TargetConnection? {
-        guard isCluster else { return nodes[0].connection }
-        let index = Int(routes[slot])
+        guard mayMove else { return nodes[0].connection }
+        let index = Int(routes[isCluster ? slot : 0])
         guard index >= 0, !held.isFull, nodes[index].mayTake else { return nil }
         return nodes[index].connection
     }
 
     /// One that takes commands which name no key; nil if there is none now.
     public var anyConnection: TargetConnection? {
-        guard isCluster else { return nodes[0].connection }
+        guard mayMove else { return nodes[0].connection }
         return nodes.first { $0.ownsSlots && $0.state == .ready }?.connection
     }
 
     /// The nodes that own slots; of a single server, that.
-    public var masters: [TargetNode] { isCluster ? nodes.filter(\.ownsSlots) : nodes }
+    public var masters: [TargetNode] { mayMove ? nodes.filter(\.ownsSlots) : nodes }
 
     /// Whether a node owns a slot.
     public func owns(_ node: TargetNode, slot: Int) -> Bool { Int(owners[slot]) == node.index }
@@ -299,7 +322,7 @@ public final class TargetNodes {
 
     // All routes anew; after a change of owners or connections.
     private func reroute() {
-        guard isCluster else { return }
+        guard mayMove else { return }
         for slot in routes.indices { reroute(slot) }
         isReady = !owners.contains(-1) && masters.allSatisfy { $0.state == .ready }
     }
@@ -335,7 +358,7 @@ public final class TargetNodes {
     /// Looks at a reply of a cluster's node before it is settled.
     public func judge(_ reply: TargetReply, _ node: TargetNode) -> Verdict {
         let command = reply.command
-        guard isCluster, command.kind.settlesKeys else { return .settle }
+        guard mayMove, command.kind.settlesKeys else { return .settle }
         let connection = node.connection
         var resent: Int?
         if let resend = node.resends.first, resend.number == connection.commandsAnswered - 1 {
@@ -401,7 +424,7 @@ public final class TargetNodes {
         guard let encoded = node.connection.encoded(reply.command), let key = encoded.key,
             encoded.bytes.count <= HeldCommands.commandBytesLimit
         else { return false }
-        let slot = key.keySlot()
+        let slot = slot(of: key)
         drain(slot, node)
         hold(
             reply.command, encoded.bytes, slot: slot, until: notBefore, askedNode: askedNode)
@@ -426,7 +449,7 @@ public final class TargetNodes {
     // A later command of a key was carried out where an earlier one was refused.
     private func lookForOvertaken(_ command: CommandInFlight, _ connection: TargetConnection) {
         guard let encoded = connection.encoded(command), let key = encoded.key else { return }
-        held.forEach(slot: key.keySlot()) { entry in
+        held.forEach(slot: slot(of: key)) { entry in
             entry.bytes.withByteView { bytes in
                 let earlier = EncodedCommand(bytes, database: Int(entry.command.database))
                 guard earlier.sharesKey(with: encoded) else { return }
@@ -453,7 +476,7 @@ public final class TargetNodes {
     /// at the end of each turn.
     /// - Returns: whether slots take commands again, so that blocked flows should try.
     public func advance() throws(DecodeError) -> Bool {
-        guard isCluster else { return false }
+        guard mayMove else { return false }
         var isOpened = false
         for node in nodes where !node.drains.isEmpty {
             endDrains(node)
@@ -463,13 +486,13 @@ public final class TargetNodes {
         for node in nodes where node.state == .lost && node.retryAt <= reactor.now {
             if node.ownsSlots || masters.isEmpty { reconnect(node) }
         }
-        askTopology()
+        if isCluster { askTopology() }
         return isOpened
     }
 
     /// When `advance` is to be called at the latest, monotonic nanoseconds.
     public var nextAdvance: Int64 {
-        guard isCluster, !held.isEmpty || isTopologyWanted || !isReady else { return .max }
+        guard mayMove, !held.isEmpty || isTopologyWanted || !isReady else { return .max }
         return reactor.now + TargetNodes.shortRetryNanoseconds
     }
 
@@ -684,6 +707,8 @@ public final class TargetNodes {
         guard Int(old) != node.index else { return }
         owners[slot] = Int16(node.index)
         node.ownsSlots = true
+        // A master that is followed has a replica.
+        if !isCluster { node.replicaCount = max(node.replicaCount, 1) }
         if old >= 0 {
             let before = nodes[Int(old)]
             slotsMoved += 1
@@ -691,6 +716,27 @@ public final class TargetNodes {
             if !before.id.isEmpty, mastersOfReplicas[node.id] == before.id { failOver(before) }
         }
         reroute(slot)
+    }
+
+    /// Another server has become the target's master.
+    /// - Throws: if no connection can be made.
+    public func follow(
+        host: String, port: UInt16, address: cp_address
+    ) throws(SystemError) {
+        guard mayMove, !isCluster, owners[0] >= 0 else { return }
+        let before = nodes[Int(owners[0])]
+        guard before.host != host || before.port != port else { return }
+        let known = nodes.first { $0.host == host && $0.port == port }
+        let node: TargetNode
+        if let known {
+            node = known
+        } else {
+            node = try open(host: host, port: port, address: address)
+        }
+        own(0, node)
+        before.ownsSlots = false
+        failOver(before)
+        reroute()
     }
 
     private func failOver(_ node: TargetNode) {
@@ -701,7 +747,8 @@ public final class TargetNodes {
 
     /// Whether a slot went from that master to its replica.
     public func tookOver(_ slot: Int, from node: TargetNode) -> Bool {
-        owners[slot] >= 0 && mastersOfReplicas[nodes[Int(owners[slot])].id] == node.id
+        guard isCluster else { return true }
+        return owners[slot] >= 0 && mastersOfReplicas[nodes[Int(owners[slot])].id] == node.id
     }
 
     /// The masters whose replicas have taken over since the last call: what they answered last may be
@@ -734,7 +781,7 @@ public final class TargetNodes {
                 + "\(node.connection.errorText.printable()); allow +info to this user"
             return
         }
-        node.receiveReplicas(reply.reply.content)
+        node.receiveReplicas(reply.reply.content, mayTellCount: !isCluster)
     }
 
     /// Connections that stand though the cluster gave up their nodes; each is to be lost.
@@ -745,7 +792,7 @@ public final class TargetNodes {
 
     /// Asks masters how far their replicas are, and those that hang are suspected. Call it often.
     public func watch() {
-        guard isCluster else { return }
+        guard mayMove else { return }
         if reactor.now - askedAt > TargetNodes.idleQuestionNanoseconds { isTopologyWanted = true }
         for node in nodes where node.state == .ready {
             if node.replicaCount > 0 { node.askReplicas() }

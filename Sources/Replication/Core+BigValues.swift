@@ -174,7 +174,7 @@ extension Core {
         guard !sweepCursor.isEmpty, let (node, database) = sweeps.first, !isLeaving else { return }
         guard node.state == .ready else {
             // A replica has taken over; the next run sweeps it.
-            if nodes.isCluster, !node.ownsSlots { endSweepOfFirst() }
+            if nodes.mayMove, !node.ownsSlots { endSweepOfFirst() }
             return
         }
         do throws(DecodeError) {

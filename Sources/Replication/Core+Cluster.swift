@@ -1,6 +1,7 @@
 internal import Bytes
 internal import Reactor
 internal import RedisTarget
+internal import Synchronization
 internal import Wire
 
 /// A flush that goes to every master of a cluster. Twice: a slot that goes from a master which has not
@@ -18,7 +19,7 @@ struct ClusterFlush {
     var slotsMovedBefore = 0
 }
 
-/// What is different if the target is a Redis Cluster.
+/// What is different if the target's masters may change: a Redis Cluster, or what sentinels watch.
 extension Core {
     /// Which of the masters must be reached before a run, nanoseconds.
     private static let beginLimitNanoseconds: Int64 = 20_000_000_000
@@ -45,7 +46,7 @@ extension Core {
 
     // MARK: Turns
 
-    func advanceCluster() {
+    func advanceNodes() {
         for (node, reason) in nodes.takeCondemned() { lost(node, reason) }
         do throws(DecodeError) {
             if try nodes.advance() { resumeBlockedFlows() }
@@ -67,9 +68,21 @@ extension Core {
         if clusterFlush.round > 0 { resumeBlockedFlows() }
     }
 
+    /// Called every 100 ms: the sentinels may have another master.
+    func followMaster() {
+        guard let place = shared.master.withLock({ $0 }) else { return }
+        do throws(SystemError) {
+            try nodes.follow(host: place.host, port: place.port, address: place.address)
+        } catch {
+            fail(
+                .interrupted,
+                "cannot connect to \(place.host):\(place.port), the target's new master: \(error)")
+        }
+    }
+
     /// Called every 100 ms.
-    func watchCluster() {
-        guard nodes.isCluster else { return }
+    func watchNodes() {
+        guard nodes.mayMove else { return }
         nodes.watch()
         guard entries == nil, !isLeaving, reactor.now - startedAt > Core.beginLimitNanoseconds
         else {
@@ -174,7 +187,7 @@ extension Core {
 
     /// The error that was answered last says that the command belongs elsewhere.
     var isRedirected: Bool {
-        nodes.isCluster && ClusterRedirection(target.errorText) != nil
+        nodes.mayMove && ClusterRedirection(target.errorText) != nil
     }
 
     /// One key of a record that goes out key by key; the record is counted by its last.

@@ -268,7 +268,7 @@ extension Core {
         let context = RecordContext(
             flow: flow.index, nextLSN: record.lsn + 1, isInSnapshot: false,
             unixMilliseconds: 0)
-        if nodes.isCluster {
+        if nodes.mayMove {
             guard try flushCluster(record, context) else { return .blocked }
         } else {
             guard
@@ -281,7 +281,7 @@ extension Core {
             if repairs.openCount > 0, let own = each.heldRecord {
                 repairs.touchAll(flow: each.index, lsn: own.lsn, now: nowMilliseconds)
             }
-            if nodes.isCluster {
+            if nodes.mayMove {
                 // Every master has answered.
                 each.progress.journalByType[each.heldType].applied += 1
             } else {

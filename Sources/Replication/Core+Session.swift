@@ -156,7 +156,7 @@ extension Core {
                     index: flowSettings.index, socket: socket,
                     session: FlowSession(flowSettings, now: nowMilliseconds),
                     limits: decoderLimits)
-                if nodes.isCluster { flow.window = AppliedWindow() }
+                if nodes.mayMove { flow.window = AppliedWindow() }
                 flows.append(flow)
                 try reactor.add(socket)
             } catch {

@@ -86,7 +86,7 @@ extension Core {
         let wasKnown = node.greeting.isDone
         if node.connection === entries?.buildingTarget { entries?.forgetBuilding() }
         nodes.lose(node, reason) { settleLoss($0) }
-        guard !nodes.isCluster else { return resumeBlockedFlows() }
+        guard !nodes.mayMove else { return resumeBlockedFlows() }
         if wasKnown {
             isTargetUsable = false
             fail(
@@ -193,7 +193,7 @@ extension Core {
         case .journalPart:
             settlePart(reply, flows[Int(reply.command.flow)])
         case .flush:
-            guard !nodes.isCluster else { return settleFlush(reply) }
+            guard !nodes.mayMove else { return settleFlush(reply) }
             for flow in flows { settleJournal(reply, flow) }
         }
     }
@@ -266,7 +266,7 @@ extension Core {
             targetIsReady()
         case .refused(let isLogin, let message):
             // A node of a cluster may be about to load its data, or be none any more.
-            guard !nodes.isCluster || isLogin else { return lost(node, message) }
+            guard !nodes.mayMove || isLogin else { return lost(node, message) }
             fail(isLogin ? .unreachable : .refused, "the target \(node.name): \(message)")
         }
     }

@@ -18,6 +18,8 @@ final class CoreShared: Sendable {
     let mailbox: Mailbox
     let endDescriptor: Int32
     private let state: Mutex<(progress: Progress, report: RunReport?)>
+    /// Whom the sentinels call the target's master.
+    let master = Mutex<TargetPlace?>(nil)
     /// What the control thread wants, taken up by the core at `Core.Word.control`.
     let requests: Mutex<ControlRequests>
 
@@ -190,7 +192,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         nodes = TargetNodes(
             TargetNodes.Settings(
                 firstRole: Role.firstTarget, outputBytes: settings.targetRingBytes,
-                greeting: greeting, addressing: settings.clusterAddressing),
+                greeting: greeting, addressing: settings.clusterAddressing,
+                isFollowed: settings.sentinelMaster != nil),
             reactor: reactor)
         let first = targets[0]
         target = try nodes.open(host: first.host, port: first.port, address: first.address)
@@ -338,7 +341,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         pops.tick(nowMilliseconds) { markForRepair($0) }
         tickReader()
         watchTarget()
-        watchCluster()
+        followMaster()
+        watchNodes()
         tickPace()
         publish()
         if reactor.now > drainDeadline {
@@ -355,7 +359,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     func turnEnding() {
         for node in nodes.nodes where node.state == .ready { node.connection.pumpOversize() }
         if lane.hasNewRoom() { resumeBlockedFlows() }
-        if nodes.isCluster { advanceCluster() }
+        if nodes.mayMove { advanceNodes() }
         if !databasesToCheck.isEmpty { checkDatabases() }
         if !sweeps.isEmpty { sweep() }
         if !isLeaving { checkConflicts() }

@@ -24,14 +24,14 @@ extension JournalWriter {
         if entries.buildingFlow == context.flow, let building = entries.buildingTarget {
             return .connection(building)
         }
-        guard nodes.isCluster else {
+        guard nodes.mayMove else {
             return nodes.anyConnection.map { .connection($0) } ?? .wait
         }
         if match.rule == .script { return .everywhere }
         var slot: Int?
         var isApart = false
         forEachKey(of: record, match) { _, key, _ in
-            let own = key.keySlot()
+            let own = nodes.slot(of: key)
             if let slot, slot != own { isApart = true }
             slot = own
         }

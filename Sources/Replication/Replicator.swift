@@ -11,11 +11,14 @@ internal import Synchronization
 ///     let report = replicator.waitForEnd()
 public final class Replicator: Sendable {
     public let settings: ReplicationSettings
+    /// As given, if the target is known to sentinels.
+    private let sentinels: ReplicationSettings?
     private let shared: CoreShared
     private let core: Core
 
     /// - Throws: `RunError` if a host name cannot be resolved or a resource cannot be had.
     public init(settings: ReplicationSettings) throws(RunError) {
+        sentinels = settings.sentinelMaster == nil ? nil : settings
         var settings = settings
         if let master = settings.sentinelMaster {
             settings.target = try Replicator.master(named: master, settings)
@@ -74,6 +77,10 @@ public final class Replicator: Sendable {
         core.sourceDatabases = facts.databases
         core.journalWriter.memcachedIncrements = facts.servesMemcached
         do throws(SystemError) {
+            if let sentinels, let name = sentinels.sentinelMaster {
+                try CoreThread.start(
+                    SentinelWatch(sentinels, name: name, shared), name: "sentinels", pinnedTo: nil)
+            }
             try CoreThread.start(core, name: "core-0", pinnedTo: settings.pinsThreads ? 0 : nil)
         } catch {
             throw RunError(.interrupted, "cannot start a thread: \(error)")

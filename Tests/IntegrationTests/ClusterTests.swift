@@ -19,7 +19,7 @@ import Testing
     @Test(arguments: [1, 2, 3] as [UInt64])
     func slotsMove(_ seed: UInt64) throws {
         let cluster = try RedisCluster()
-        var run = try TrafficRun(seed: seed, records: Self.records, cluster: cluster)
+        var run = try TrafficRun(seed: seed, records: Self.records, target: cluster)
         let mover = SlotMover(cluster, seed: seed)
         try run.write()
         let moves = try mover.stop()
@@ -32,7 +32,7 @@ import Testing
     /// Slots move while replicas take over from their masters in agreement.
     @Test func mastersChange() throws {
         let cluster = try RedisCluster(replicasPerMaster: 1)
-        var run = try TrafficRun(seed: 4, records: Self.records, cluster: cluster)
+        var run = try TrafficRun(seed: 4, records: Self.records, target: cluster)
         let mover = SlotMover(cluster, seed: 4) { round in
             guard round % 10 == 9 else { return }
             // Each master is replaced by its replica, and back.
@@ -52,7 +52,7 @@ import Testing
     /// Slots stay open: their keys are on two masters, new ones go to the one that will have them.
     @Test func slotsStayOpen() throws {
         let cluster = try RedisCluster()
-        var run = try TrafficRun(seed: 5, records: Self.records, cluster: cluster)
+        var run = try TrafficRun(seed: 5, records: Self.records, target: cluster)
         try run.write(more: Self.records / 4)
         // Those of keys that there are, so that commands of several keys meet them.
         let slots = try Self.slotsOfKeys(cluster)
@@ -75,7 +75,7 @@ import Testing
     /// A master dies and a replica takes over: what it may lack is read again.
     @Test func aMasterIsKilled() throws {
         let cluster = try RedisCluster(replicasPerMaster: 1)
-        var run = try TrafficRun(seed: 6, records: Self.records, cluster: cluster)
+        var run = try TrafficRun(seed: 6, records: Self.records, target: cluster)
         var isKilled = false
         let half = Self.records / 2
         try run.write(meanwhile: { records in
@@ -122,7 +122,7 @@ import Testing
         let run = try RecordedRun(
             "replicate", source: .recording(played),
             arguments: ["--write-method", replay.method.rawValue, "--config", path],
-            cluster: cluster)
+            movingTarget: cluster)
         try run.waitUntilApplied()
         run.interrupt()
         let outcome = try run.waitForEnd()
@@ -153,7 +153,7 @@ import Testing
         let closed = try RedisServer.freePort()
         let seeds = "127.0.0.1:\(closed),127.0.0.1:\(cluster.servers[5].port)"
         let run = try RecordedRun(
-            "migrate", source: .synthetic(data), cluster: cluster,
+            "migrate", source: .synthetic(data), movingTarget: cluster,
             targetAddress: "redis-cluster://\(seeds)")
         let outcome = try run.waitForEnd()
         #expect(outcome.exitCode == 0, "\(outcome)")
@@ -187,7 +187,8 @@ import Testing
         var data = SyntheticData(seed: 22)
         data.strings.count = 2000
         let run = try RecordedRun(
-            "migrate", source: .synthetic(data), arguments: ["--config", path], cluster: cluster)
+            "migrate", source: .synthetic(data), arguments: ["--config", path],
+            movingTarget: cluster)
         let outcome = try run.waitForEnd()
         #expect(outcome.exitCode == 0, "\(outcome)")
         for server in cluster.servers {
@@ -203,7 +204,8 @@ import Testing
         emulation.seed = 1
         func run(_ arguments: [String]) throws -> RecordedRun {
             try RecordedRun(
-                "migrate", source: .emulated(emulation), arguments: arguments, cluster: cluster,
+                "migrate", source: .emulated(emulation), arguments: arguments,
+                movingTarget: cluster,
                 beforeStart: { source in
                     for database in [0, 3] {
                         for index in 0..<20 {
@@ -226,6 +228,24 @@ import Testing
         let mapped = try run(["--config", path])
         #expect(try mapped.waitForEnd().exitCode == 0)
         #expect(try mapped.targetState().count == 20)
+    }
+
+    /// Sentinels know where the target is, and are asked again when it changes: in agreement, or
+    /// because the master died.
+    @Test(arguments: [7, 8] as [UInt64])
+    func sentinelsAreFollowed(_ seed: UInt64) throws {
+        let sentinel = try RedisSentinel()
+        var run = try TrafficRun(seed: seed, records: Self.records, target: sentinel)
+        var isChanged = false
+        let half = Self.records / 2
+        try run.write(meanwhile: { records in
+            guard !isChanged, records > half else { return }
+            isChanged = true
+            if seed == 7 { try sentinel.failOver() } else { sentinel.servers[0].stop() }
+        })
+        try sentinel.waitUntil(masterIsNot: 0)
+        try run.finish().expectSuccess()
+        #expect(isChanged)
     }
 }
 

@@ -149,7 +149,7 @@ struct TrafficRules: Sendable, CustomTestStringConvertible {
     ]
 }
 
-/// One seeded run: a source with random traffic, df2redis, a redis-server or a cluster.
+/// One seeded run: a source with random traffic, df2redis, a redis-server or several.
 struct TrafficRun {
     /// How a run ended.
     struct Outcome {
@@ -181,7 +181,7 @@ struct TrafficRun {
 
     private let seed: UInt64
     private let records: Int
-    private let cluster: RedisCluster?
+    private let target: (any MovingTarget)?
     private let emulation: EmulationOptions
     private let title: String
     private let run: RecordedRun
@@ -197,10 +197,10 @@ struct TrafficRun {
 
     /// Chooses everything from the seed, fills the source in part, and starts df2redis.
     init(
-        seed: UInt64, records: Int, rules: TrafficRules? = nil, cluster: RedisCluster? = nil
+        seed: UInt64, records: Int, rules: TrafficRules? = nil, target: (any MovingTarget)? = nil
     ) throws {
         self.rules = rules
-        self.cluster = cluster
+        self.target = target
         self.seed = seed
         self.records = records
         var random = SeededGenerator(seed: seed)
@@ -217,7 +217,7 @@ struct TrafficRun {
             [0, 500, 3000].randomElement(using: &random) ?? 0
         var options = RandomTraffic.Options(seed: seed)
         options.usesMemcached = seed % 4 == 0
-        if cluster != nil { options.databases = 1 }
+        if target?.databaseCount == 1 { options.databases = 1 }
         emulation.memcachedPort = options.usesMemcached ? 11_211 : 0
         let segmentations: [Segmentation] = [.whole, .random(seed: seed), .fixed(97)]
         let segmentation = segmentations.randomElement(using: &random) ?? .whole
@@ -248,7 +248,7 @@ struct TrafficRun {
         run = try RecordedRun(
             "replicate", source: .emulated(emulation), segmentation: segmentation,
             faults: rests, readDelayMilliseconds: rests.isEmpty ? 0 : 5, arguments: arguments,
-            cluster: cluster,
+            movingTarget: target,
             beforeStart: { source in
                 for _ in 0..<before { try source.execute(first.next(at: TrafficRun.now())) }
             })
@@ -258,7 +258,7 @@ struct TrafficRun {
 
     /// Now and then a source without memory deletes any key.
     private mutating func evict() throws {
-        let database = cluster == nil ? Int.random(in: 0...2, using: &random) : 0
+        let database = target?.databaseCount == 1 ? 0 : Int.random(in: 0...2, using: &random)
         try looker.call("SELECT", "\(database)")
         guard case .bulk(let key) = try looker.call("RANDOMKEY") else { return }
         if try run.source.evict(key, database: database) { evictions += 1 }
@@ -377,7 +377,7 @@ struct TrafficRun {
         // v1.20 has no PEXPIRETIME: a key that is read again has its expiry from two readings.
         // And a cluster moves a key with the time that it has left.
         rules.expiryToleranceMilliseconds =
-            emulation.release == .v1_20 || cluster != nil ? 100 : 0
+            emulation.release == .v1_20 || target is RedisCluster ? 100 : 0
         // Nor has its DUMP what came with Redis 7 (protocol.md 3.9.7).
         rules.hasOldStreams = emulation.release == .v1_20
         let comparison = StateComparison(

@@ -7,9 +7,9 @@ import Testing
 /// df2redis between a simulated Dragonfly and a real redis-server.
 final class RecordedRun {
     let source: SimulatorServer
-    /// Of a cluster, one of its nodes.
+    /// Of several, the first.
     let target: RedisServer
-    private let cluster: RedisCluster?
+    private let movingTarget: (any MovingTarget)?
     private let stateDirectory: TemporaryDirectory
     private let program: ChildProcess
 
@@ -45,7 +45,7 @@ final class RecordedRun {
     ///   - readDelayMilliseconds: how long the source takes to read an ACK.
     ///   - server: the target's kind.
     ///   - target: a server of an earlier run, nil for a new one.
-    ///   - cluster: the target, instead of a server.
+    ///   - movingTarget: the target, instead of a server.
     ///   - targetAddress: how the program is told of it, nil for the usual form.
     ///   - targetArguments: further options of redis-server.
     ///   - beforeStart: what happens to the source before df2redis comes.
@@ -55,7 +55,7 @@ final class RecordedRun {
         segmentation: Segmentation = .whole, pacing: Pacing = .unlimited, password: String? = nil,
         busyReads: Int = 0, faults: [Fault] = [], readDelayMilliseconds: Int = 0,
         arguments: [String] = [], on server: TargetServer = .system,
-        target existing: RedisServer? = nil, cluster: RedisCluster? = nil,
+        target existing: RedisServer? = nil, movingTarget: (any MovingTarget)? = nil,
         targetAddress: String? = nil,
         targetArguments: [String] = [],
         beforeStart: (SimulatorServer) throws -> Void = { _ in },
@@ -71,9 +71,9 @@ final class RecordedRun {
         source = try SimulatorServer(source: content, options: options)
         try beforeStart(source)
         try source.start()
-        self.cluster = cluster
+        self.movingTarget = movingTarget
         target =
-            try existing ?? cluster?.servers[0]
+            try existing ?? movingTarget?.servers[0]
             ?? RedisServer(server, arguments: targetArguments)
         stateDirectory = try TemporaryDirectory()
         try prepare(source, target, stateDirectory)
@@ -81,7 +81,9 @@ final class RecordedRun {
         program = try BuiltProgram.df2redis.start(
             [
                 command, "--source", "redis://\(login)127.0.0.1:\(source.port)",
-                "--target", targetAddress ?? "redis://127.0.0.1:\(target.port)",
+                "--target",
+                targetAddress ?? movingTarget?.address
+                    ?? "redis://127.0.0.1:\(target.port)",
                 "--state-dir", stateDirectory.path,
             ] + arguments)
     }
@@ -203,7 +205,7 @@ final class RecordedRun {
 
     /// Reads all the target holds.
     func targetState() throws -> ServerState {
-        try cluster?.state() ?? StateReader(target.client()).read()
+        try movingTarget?.state() ?? StateReader(target.client()).read()
     }
 
     /// What the program wrote to `report.json`, once it is known that its counts add up.

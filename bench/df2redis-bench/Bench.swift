@@ -9,7 +9,7 @@ struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "df2redis-bench",
         abstract: "Measures df2redis: one JSON line per case.",
-        subcommands: [Run.self, Send.self],
+        subcommands: [Run.self, Scaling.self, Send.self],
         defaultSubcommand: Run.self)
 }
 
@@ -30,6 +30,24 @@ extension Bench {
         mutating func run() throws {
             try MicroCases(runs: runs).run()
             try EndToEnd(keys: keys, valueBytes: valueBytes, runs: runs).run()
+        }
+    }
+
+    struct Scaling: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "What a key costs with 1 to 64 flows, and with 1 to 64 masters.")
+
+        @Option(help: "Keys of each run.")
+        var keys = 1_000_000
+
+        @Option(help: "Bytes of each string.")
+        var valueBytes = 64
+
+        @Option(help: "Runs of each case; the median counts.")
+        var runs = 5
+
+        mutating func run() throws {
+            try EndToEnd(keys: keys, valueBytes: valueBytes, runs: runs).runScaling()
         }
     }
 

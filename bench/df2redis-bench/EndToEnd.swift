@@ -16,13 +16,7 @@ struct EndToEnd {
     }
 
     func run() throws {
-        var data = SyntheticData(seed: 1)
-        data.strings = .init(count: keys, elements: 0, elementBytes: valueBytes)
-        // Encoded beforehand, so that the simulator takes no CPU from what is measured.
-        var prepared = SnapshotOptions()
-        prepared.compression = .none
-        prepared.isPrepared = true
-        let master = try SimulatorServer(source: .synthetic(data, encoding: prepared))
+        let master = try preparedMaster(flows: 1)
         try master.start()
         defer { master.stop() }
 
@@ -56,6 +50,57 @@ struct EndToEnd {
                 "wallRatio": Series(intoRedis.seconds).median / Series(sender.seconds).median,
                 "cpuMicrosecondsPerKey": own / Double(keys) * 1e6,
                 "senderCpuMicrosecondsPerKey": least / Double(keys) * 1e6,
+            ])
+    }
+
+    private func preparedMaster(flows: Int) throws -> SimulatorServer {
+        var data = SyntheticData(seed: 1)
+        data.flowCount = flows
+        data.strings = .init(count: keys, elements: 0, elementBytes: valueBytes)
+        // Encoded beforehand, so that the simulator takes no CPU from what is measured.
+        var prepared = SnapshotOptions()
+        prepared.compression = .none
+        prepared.isPrepared = true
+        return try SimulatorServer(source: .synthetic(data, encoding: prepared))
+    }
+
+    /// What a key costs with more flows, and with more connections to the target: it should not depend
+    /// on either. All in turn, in one run.
+    func runScaling() throws {
+        let counts = [1, 4, 16, 64]
+        let masters = try counts.map { flows in
+            let master = try preparedMaster(flows: flows)
+            try master.start()
+            return master
+        }
+        defer { masters.forEach { $0.stop() } }
+        let sink = try NullSink()
+        let clusters = try counts.map { try NullSink(clusterNodes: $0) }
+        var byFlows = counts.map { _ in Measured() }
+        var byNodes = counts.map { _ in Measured() }
+        for _ in 0..<runs {
+            for index in counts.indices {
+                try measure(
+                    &byFlows[index], migrate(masters[index].port, sink.port), program: "df2redis")
+                try measure(
+                    &byNodes[index], migrate(masters[1].port, clusters[index].port),
+                    program: "df2redis")
+            }
+        }
+        for (index, count) in counts.enumerated() {
+            show("\(count) flows into a null sink", byFlows[index])
+        }
+        for (index, count) in counts.enumerated() {
+            show("4 flows into a cluster of \(count) null sinks", byNodes[index])
+        }
+        let flows = byFlows.map { Series($0.cpuSeconds).median }
+        let nodes = byNodes.map { Series($0.cpuSeconds).median }
+        report(
+            "CPU per key against that with one",
+            [
+                "flows4": flows[1] / flows[0], "flows16": flows[2] / flows[0],
+                "flows64": flows[3] / flows[0], "nodes4": nodes[1] / nodes[0],
+                "nodes16": nodes[2] / nodes[0], "nodes64": nodes[3] / nodes[0],
             ])
     }
 

@@ -6,6 +6,9 @@ import CPlatform
 /// Positions are absolute byte counts since the ring was made: `head` is the first byte kept, `tail`
 /// the position after the last one. Appending requires room (`free`); running out is the caller's
 /// back-pressure, never growth.
+///
+/// A ring that holds nothing, or hardly anything, begins at its front again: then a large one that is
+/// seldom full touches few pages, which stay in the caches.
 public struct MirroredRing: ~Copyable {
     // Proof for all pointer use below: `base` is the first of two mappings of `capacity` bytes each.
     // Any offset is masked below capacity and any size is at most capacity, so a window ends inside
@@ -14,6 +17,11 @@ public struct MirroredRing: ~Copyable {
     public let capacity: Int
     public private(set) var head = 0
     public private(set) var tail = 0
+    // The position that lies at the front of the memory; at most head.
+    private var origin = 0
+
+    /// So much is moved to the front before more is received.
+    private static let movedBytes = 4096
 
     /// - Parameter capacity: a power of two, at least one page (4096).
     public init(capacity: Int) throws(SystemError) {
@@ -33,15 +41,30 @@ public struct MirroredRing: ~Copyable {
     public var free: Int { capacity - (tail - head) }
     public var isEmpty: Bool { tail == head }
 
-    /// Everything readable; valid until the next `consume`, `clear` or `truncate`.
+    @inline(__always)
+    private func offset(_ position: Int) -> Int { (position - origin) & (capacity - 1) }
+
+    // Proof: what is moved ends within the first mapping and lies behind where it goes, by as much as
+    // it is long at least, so neither overlaps the other.
+    private mutating func rewind() {
+        let start = offset(head)
+        let size = count
+        guard size <= MirroredRing.movedBytes, start >= capacity / 8, start + size <= capacity,
+            start >= size
+        else { return }
+        base.copyMemory(from: base + start, byteCount: size)
+        origin = head
+    }
+
+    /// Everything readable; valid until the next `consume`, `clear`, `truncate` or `receive`.
     public var readable: ByteView {
-        ByteView(base: base + (head & (capacity - 1)), count: tail - head)
+        ByteView(base: base + offset(head), count: tail - head)
     }
 
     /// `size` bytes at absolute position `start`, which must be kept.
     public func view(at start: Int, _ size: Int) -> ByteView {
         precondition(start >= head && size >= 0 && start + size <= tail)
-        return ByteView(base: base + (start & (capacity - 1)), count: size)
+        return ByteView(base: base + offset(start), count: size)
     }
 
     /// Forgets the first `size` bytes.
@@ -68,7 +91,8 @@ public struct MirroredRing: ~Copyable {
     @inline(__always)
     private mutating func grow(_ size: Int) -> UnsafeMutableRawPointer {
         precondition(size >= 0 && size <= capacity - (tail - head))
-        let start = base + (tail & (capacity - 1))
+        if tail == head { origin = head }
+        let start = base + offset(tail)
         tail += size
         return start
     }
@@ -108,7 +132,7 @@ public struct MirroredRing: ~Copyable {
         limit: Int, _ produce: (UnsafeMutableRawPointer, Int) -> Int
     ) -> Int {
         let room = min(limit, free)
-        let written = produce(base + (tail & (capacity - 1)), room)
+        let written = produce(base + offset(tail), room)
         precondition(written >= 0 && written <= room)
         tail += written
         return written
@@ -121,7 +145,7 @@ public struct MirroredRing: ~Copyable {
     ) -> Bool {
         let room = min(limit, free)
         // From the head on, content and room together take at most `capacity` bytes.
-        let written = produce(base + (head & (capacity - 1)) + count, room, count)
+        let written = produce(base + offset(head) + count, room, count)
         guard written >= 0 else { return false }
         precondition(written <= room)
         tail += written
@@ -132,7 +156,8 @@ public struct MirroredRing: ~Copyable {
     public mutating func receive(from descriptor: Int32, limit: Int) -> TransferResult {
         let room = min(limit, free)
         precondition(room > 0)
-        let result = cp_read(descriptor, base + (tail & (capacity - 1)), room)
+        rewind()
+        let result = cp_read(descriptor, base + offset(tail), room)
         if result > 0 { tail += Int(result) }
         return TransferResult(result: Int64(result), zeroMeansEnd: true)
     }
@@ -141,7 +166,7 @@ public struct MirroredRing: ~Copyable {
     /// the ring.
     public func send(to descriptor: Int32, from start: Int) -> TransferResult {
         precondition(start >= head && start < tail)
-        let result = cp_send(descriptor, base + (start & (capacity - 1)), tail - start)
+        let result = cp_send(descriptor, base + offset(start), tail - start)
         return TransferResult(result: Int64(result), zeroMeansEnd: false)
     }
 }

@@ -12,6 +12,7 @@ public final class TargetNodes {
     public struct Settings {
         /// Of the sockets: that of node n is `firstRole + n`.
         public var firstRole: UInt32
+        /// Send buffer of a connection, a power of two; of many masters each gets less.
         public var outputBytes: Int
         /// One that was not begun.
         public var greeting: TargetGreeting
@@ -56,6 +57,10 @@ public final class TargetNodes {
     }
 
     public static let nodesLimit = 1000
+    private static let inputBytes = 512 << 10
+    private static let leastOutputBytes = 256 << 10
+    /// So many masters get a send buffer of full size.
+    private static let fullBuffers = 4
     private static let retryNanoseconds: Int64 = 200_000_000
     private static let shortRetryNanoseconds: Int64 = 10_000_000
     /// Between two questions for the topology.
@@ -99,6 +104,7 @@ public final class TargetNodes {
     private var failedOver: [TargetNode] = []
     /// Nodes that the cluster gave up while their connections stand.
     private var condemned: [(node: TargetNode, reason: String)] = []
+    private var masterCount = 1
     private var isTopologyWanted = false
     private var askedAt: Int64 = 0
     private var askedNode = -1
@@ -138,12 +144,23 @@ public final class TargetNodes {
         return node
     }
 
+    // What is in flight to all masters together needs no more room than to a few.
+    private var outputBytes: Int {
+        var bytes = settings.outputBytes
+        while bytes > TargetNodes.leastOutputBytes,
+            bytes * masterCount > settings.outputBytes * TargetNodes.fullBuffers
+        {
+            bytes /= 2
+        }
+        return bytes
+    }
+
     private func connect(
         _ index: Int, _ address: cp_address
     ) throws(SystemError) -> TargetConnection {
         let socket = try Socket(
-            connectingTo: address, role: settings.firstRole + UInt32(index), inputBytes: 1 << 20,
-            outputBytes: settings.outputBytes, keepsSentOutput: true)
+            connectingTo: address, role: settings.firstRole + UInt32(index),
+            inputBytes: TargetNodes.inputBytes, outputBytes: outputBytes, keepsSentOutput: true)
         let connection = try TargetConnection(socket: socket, reactor: reactor, pace: Pace(pace))
         try reactor.add(socket)
         return connection
@@ -615,6 +632,7 @@ public final class TargetNodes {
 
     private func take(_ topology: ClusterNodes, _ asked: TargetNode) {
         if let myself = topology.nodes.first(where: \.isMyself) { asked.id = myself.id }
+        masterCount = topology.masters.count
         for node in nodes {
             node.ownsSlots = false
             node.replicaCount = topology.nodes.count {

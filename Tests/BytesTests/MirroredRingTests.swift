@@ -1,7 +1,8 @@
-import Bytes
 import Glibc
 import TestSupport
 import Testing
+
+@testable import Bytes
 
 /// A ring behaves like an array that forgets its front, wherever its memory wraps.
 @Suite struct MirroredRingTests {
@@ -9,30 +10,64 @@ import Testing
         var ring = try MirroredRing(capacity: 4096)
         var generator = SeededGenerator(seed: 1)
         let message = generator.bytes(100)
+        // Empty, it would begin at its front again.
+        ring.append(byte: 0)
         for offset in 0..<4096 {
             let start = ring.tail
             message.withByteView { ring.append($0) }
             #expect(ring.view(at: start, 100).array() == message, "offset \(offset)")
-            #expect(ring.readable.count == 100)
+            #expect(ring.readable.count == 101)
             // 4096 steps of 4097 visit every offset.
             ring.consume(100)
-            for _ in 0..<3997 { ring.append(byte: 0) }
-            ring.clear()
+            for _ in 0..<3995 { ring.append(byte: 0) }
+            ring.consume(3995)
+            for _ in 0..<2 { ring.append(byte: 0) }
+            ring.consume(2)
         }
     }
 
     @Test func fullWindowIsContiguous() throws {
         var ring = try MirroredRing(capacity: 4096)
         var generator = SeededGenerator(seed: 2)
-        let content = generator.bytes(4096)
+        let content = generator.bytes(4095)
+        ring.append(byte: 1)
         for offset in stride(from: 0, to: 4096, by: 511) {
             content.withByteView { ring.append($0) }
             #expect(ring.free == 0)
-            #expect(ring.readable.array() == content, "offset \(offset)")
-            ring.consume(to: ring.tail)
-            for _ in 0..<511 { ring.append(byte: 1) }
-            ring.clear()
+            #expect(ring.readable.dropFirst(1).array() == content, "offset \(offset)")
+            ring.consume(to: ring.tail - 1)
+            for _ in 0..<512 { ring.append(byte: 1) }
+            ring.consume(512)
         }
+    }
+
+    /// One that is emptied, or nearly so, uses its front again: the rest is never touched.
+    @Test func hardlyFilledItStaysAtItsFront() throws {
+        var ring = try MirroredRing(capacity: 1 << 16)
+        let (left, right) = try socketPair()
+        defer {
+            close(left)
+            close(right)
+        }
+        var generator = SeededGenerator(seed: 4)
+        var rest: [UInt8] = []
+        var places: Set<UnsafeRawPointer> = []
+        for _ in 0..<500 {
+            let bytes = generator.bytes(5000)
+            #expect(write(left, bytes, 5000) == 5000)
+            guard case .moved(5000) = ring.receive(from: right, limit: 5000) else {
+                Issue.record("nothing came")
+                return
+            }
+            let expected = rest + bytes
+            #expect(ring.readable.array() == expected)
+            let left = Int.random(in: 0...3000, using: &generator)
+            ring.consume(ring.count - left)
+            rest = Array(expected.suffix(left))
+            places.insert(ring.readable.base)
+        }
+        let first = try #require(places.min())
+        #expect(places.allSatisfy { $0 - first < 1 << 15 })
     }
 
     @Test func walksLikeAnArray() throws {

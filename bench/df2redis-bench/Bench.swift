@@ -9,7 +9,7 @@ struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "df2redis-bench",
         abstract: "Measures df2redis: one JSON line per case.",
-        subcommands: [Run.self, Scaling.self, Send.self],
+        subcommands: [Run.self, Scaling.self, Send.self, Sink.self],
         defaultSubcommand: Run.self)
 }
 
@@ -62,6 +62,21 @@ extension Bench {
 
         mutating func run() throws {
             try MinimalSender(port: port, keys: keys, valueBytes: valueBytes).run()
+        }
+    }
+}
+
+extension Bench {
+    struct Sink: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Only the null sink, for a profiler; prints its port and runs until killed.")
+
+        @Option(help: "Masters of a cluster, 0 for a single server.")
+        var nodes = 0
+
+        mutating func run() throws {
+            print(try NullSink(clusterNodes: nodes).port)
+            while true { sleep(1000) }
         }
     }
 }

@@ -66,7 +66,7 @@ final class Pipeline: ReactorOwner {
         try reactor.add(socket)
     }
 
-    private static func address(_ port: UInt16) throws -> cp_address {
+    static func address(_ port: UInt16) throws -> cp_address {
         var address = cp_address()
         guard cp_resolve("127.0.0.1", port, &address) == 0 else {
             throw TestSupportError("cannot resolve the loopback address")

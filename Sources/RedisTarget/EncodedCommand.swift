@@ -72,7 +72,8 @@ public struct EncodedCommand {
     }
 
     /// Whether it leads to the same state if it is carried out once more, together with all that
-    /// followed it.
+    /// followed it. What removes elements does not: it may take away the last one, and the key's expiry
+    /// with it.
     var isIdempotent: Bool {
         let name = name
         for candidate in EncodedCommand.idempotent where name.equalsIgnoringCase(candidate) {
@@ -82,8 +83,7 @@ public struct EncodedCommand {
     }
 
     private static let idempotent: [StaticString] = [
-        "SET", "MSET", "RESTORE", "DEL", "UNLINK", "HSET", "HMSET", "HDEL", "SADD", "SREM", "ZREM",
-        "PEXPIREAT", "HPEXPIREAT", "PERSIST", "SETBIT", "SETRANGE", "EXISTS",
+        "SET", "MSET", "RESTORE", "DEL", "UNLINK", "HSET", "HMSET", "SADD", "PEXPIREAT", "HPEXPIREAT", "PERSIST", "SETBIT", "SETRANGE", "EXISTS",
     ]
 
     private enum KeyPlace {

@@ -29,6 +29,8 @@ struct HeldCommands: ~Copyable {
     // In the order of their slots' commands; nil: done with.
     private var entries: [Entry?] = []
     private var first = 0
+    // So many of the first are done with.
+    private var done = 0
     private(set) var count = 0
     private(set) var bytes = 0
     /// How many of each slot.
@@ -74,14 +76,16 @@ struct HeldCommands: ~Copyable {
         counts[entry.slot] -= 1
         guard count > 0 else {
             first += entries.count
-            entries.removeAll(keepingCapacity: count < 1024)
+            done = 0
+            entries.removeAll(keepingCapacity: entries.count < 1024)
             return
         }
+        while entries[done] == nil { done += 1 }
         // The oldest ones leave when half of all are done with: each is moved once on average.
-        let done = entries.firstIndex { $0 != nil } ?? 0
         guard done > 64, done * 2 > entries.count else { return }
         entries.removeFirst(done)
         first += done
+        done = 0
     }
 
     /// The commands that are their slot's next, unless that one is sent.

@@ -23,7 +23,9 @@ struct RecentKeys: ~Copyable {
 
     var isEmpty: Bool { ring.count == 0 }
     /// Keys were forgotten that may be missing on a replica.
-    private(set) var isIncomplete = false
+    var isIncomplete: Bool { forgottenTo != nil }
+    /// Behind the last of them.
+    private var forgottenTo: Int?
     private var mayForget = false
     /// The question for offsets is out.
     var isAsked: Bool { askedAt != nil }
@@ -38,8 +40,8 @@ struct RecentKeys: ~Copyable {
     mutating func add(database: Int, key: ByteView, flow: Int16) {
         let size = key.count + RecentKeys.headBytes
         while ring.free < size, ring.count > 0 {
-            isIncomplete = true
             consumeFirst()
+            forgottenTo = ring.head
         }
         guard ring.free >= size else { return }
         ring.append(little: UInt32(key.count))
@@ -50,6 +52,9 @@ struct RecentKeys: ~Copyable {
 
     /// The master is asked for its offset and those of its replicas.
     mutating func asked() { askedAt = ring.tail }
+
+    /// The question was lost with its connection.
+    mutating func loseQuestion() { askedAt = nil }
 
     /// The answer.
     /// - Parameters:
@@ -64,11 +69,9 @@ struct RecentKeys: ~Copyable {
         if replicas.map({ $0 >= own }) ?? true {
             consume(to: position)
             mark = nil
-            isIncomplete = false
         } else if let mark, let replicas, replicas >= mark.offset {
             consume(to: mark.position)
             self.mark = (position, own)
-            isIncomplete = false
         } else if mark == nil {
             mark = (position, own)
         }
@@ -77,6 +80,7 @@ struct RecentKeys: ~Copyable {
     // What was forgotten lies before it.
     private mutating func consume(to position: Int) {
         if position > ring.head { ring.consume(to: position) }
+        if let end = forgottenTo, position >= end { forgottenTo = nil }
     }
 
     private mutating func consumeFirst() {
@@ -96,6 +100,6 @@ struct RecentKeys: ~Copyable {
         }
         mark = nil
         askedAt = nil
-        isIncomplete = false
+        forgottenTo = nil
     }
 }

@@ -295,8 +295,9 @@ public final class TargetConnection {
         }
     }
 
-    /// Ends a command that is about no key, between two others.
-    func endAside(_ kind: CommandKind) {
+    /// Sends a whole command ahead of the one that was begun, which may be too large for the ring.
+    func sendAhead(_ command: ByteView, _ kind: CommandKind) {
+        socket.output.append(command)
         push(kind, type: .generic, flow: 0, database: selectedDatabase, nextLSN: 0)
     }
 
@@ -440,6 +441,11 @@ public final class TargetConnection {
             }
             body(command, bytes(of: command), command.start < socket.sentPosition)
         }
+    }
+
+    /// Forgets what was written and not sent; the connection is lost.
+    func dropUnsent() {
+        socket.output.truncate(to: max(socket.output.head, socket.sentPosition))
     }
 
     private func oldestIsSent(_ reply: RESPReply) -> Bool {

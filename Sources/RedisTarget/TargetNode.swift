@@ -41,6 +41,10 @@ public final class TargetNode {
     var runID = ""
     /// The cluster gave it slots.
     public internal(set) var ownsSlots = false
+    /// The cluster has it as a master that is there.
+    var isMaster = false
+    /// The replica that took over from it last.
+    var successor: Int?
     /// How many replicas may take over from it, as the cluster says.
     var replicaCount = 0
     var resends: [Resend] = []

@@ -240,6 +240,9 @@ public final class TargetNodes {
         node.commandsSentBefore += connection.commandsSent
         // What a single server has not answered stays under way.
         if wasReady, mayMove { letGo(of: node, body) }
+        // The end of the turn would send it, and what is held goes out again.
+        connection.dropUnsent()
+        node.recent.loseQuestion()
         for drain in node.drains { drainsOpen[drain.slot] -= 1 }
         node.drains.removeAll(keepingCapacity: true)
         node.resends.removeAll(keepingCapacity: true)
@@ -258,7 +261,7 @@ public final class TargetNodes {
             if command.kind == .part, groupKey.isEmpty, let key = encoded.key { groupKey = key }
             let isSafe =
                 !encoded.bytes.isEmpty
-                && (!maySent || command.kind == .expiry
+                && (!maySent || command.kind == .expiry || command.kind == .element
                     || encoded.isIdempotent && command.kind != .guardedEntry)
             if resend < node.resends.count, node.resends[resend].number == number {
                 let index = node.resends[resend].held
@@ -501,7 +504,7 @@ public final class TargetNodes {
         }
         if !held.isEmpty { try resend() }
         for node in nodes where node.state == .lost && node.retryAt <= reactor.now {
-            if node.ownsSlots || masters.isEmpty { reconnect(node) }
+            if node.ownsSlots || node.isMaster || masters.isEmpty { reconnect(node) }
         }
         if isCluster { askTopology() }
         return isOpened
@@ -521,10 +524,12 @@ public final class TargetNodes {
         for index in held.next() {
             let entry = held[index]
             guard entry.notBefore <= reactor.now else { continue }
-            let place = entry.askedNode ?? Int(owners[entry.slot])
+            var place = Int(owners[entry.slot])
+            // One that is gone since has nothing to be asked.
+            if let asked = entry.askedNode, nodes[asked].state == .ready { place = asked }
             guard place >= 0, nodes[place].state == .ready else { continue }
             let node = nodes[place]
-            if try resend(entry, index, node) {
+            if try resend(entry, index, node, isAsking: place == entry.askedNode) {
                 held[index].isSent = true
                 held[index].askedNode = nil
             }
@@ -532,7 +537,7 @@ public final class TargetNodes {
     }
 
     private func resend(
-        _ entry: HeldCommands.Entry, _ index: Int, _ node: TargetNode
+        _ entry: HeldCommands.Entry, _ index: Int, _ node: TargetNode, isAsking: Bool
     ) throws(DecodeError) -> Bool {
         let connection = node.connection
         let command = entry.command
@@ -543,10 +548,8 @@ public final class TargetNodes {
                 bytes: entry.bytes.count + TargetConnection.argumentBytes(8), commands: 2,
                 demand: .nothing)
         else { return false }
-        if entry.askedNode != nil {
-            connection.header(arguments: 1)
-            connection.argument("ASKING")
-            connection.endAside(.asking)
+        if isAsking {
+            connection.sendAhead("*1\r\n$6\r\nASKING\r\n", .asking)
         }
         node.resends.append(TargetNode.Resend(number: connection.commandsSent, held: index))
         entry.bytes.withByteView { connection.raw($0) }
@@ -635,20 +638,25 @@ public final class TargetNodes {
         masterCount = topology.masters.count
         for node in nodes {
             node.ownsSlots = false
-            node.replicaCount = topology.nodes.count {
-                $0.masterID == node.id && !$0.isFailed && !node.id.isEmpty
-            }
+            node.isMaster = false
         }
         // Those without slots, too: one may be about to get its first.
         for master in topology.nodes where master.isMaster && master.port != 0 {
             guard let node = known(master, asked) else { continue }
             node.ownsSlots = !master.slots.isEmpty
+            node.isMaster = !master.isFailed
             for range in master.slots {
                 for slot in range where Int(owners[Int(slot)]) != node.index {
                     own(Int(slot), node)
                 }
             }
             if node.ownsSlots, !master.isFailed { mastersOfReplicas[master.id] = nil }
+        }
+        // All that are known have their ids by now.
+        for node in nodes {
+            node.replicaCount = topology.nodes.count {
+                $0.masterID == node.id && !$0.isFailed && !node.id.isEmpty
+            }
         }
         for each in topology.nodes {
             if !each.masterID.isEmpty { mastersOfReplicas[each.id] = each.masterID }
@@ -731,7 +739,10 @@ public final class TargetNodes {
             let before = nodes[Int(old)]
             slotsMoved += 1
             drain(slot, before)
-            if !before.id.isEmpty, mastersOfReplicas[node.id] == before.id { failOver(before) }
+            if !before.id.isEmpty, mastersOfReplicas[node.id] == before.id {
+                before.successor = node.index
+                failOver(before)
+            }
         }
         reroute(slot)
     }
@@ -766,7 +777,7 @@ public final class TargetNodes {
     /// Whether a slot went from that master to its replica.
     public func tookOver(_ slot: Int, from node: TargetNode) -> Bool {
         guard isCluster else { return true }
-        return owners[slot] >= 0 && mastersOfReplicas[nodes[Int(owners[slot])].id] == node.id
+        return owners[slot] >= 0 && Int(owners[slot]) == node.successor
     }
 
     /// The masters whose replicas have taken over since the last call: what they answered last may be

@@ -59,7 +59,7 @@ struct ConfigurationFileTests {
         ("advanced:\n  qps: 1.5", "must be a whole number"),
         ("advanced:\n  valueBytesLimit: 0", "must be from 1 to"),
         ("checkpoint:\n  intervalSeconds: -1", "must be from 0 to"),
-        ("taskName: a b", "up to 64 characters"),
+        ("taskName: a b", "up to 64 characters"), ("taskName: a{b}", "no braces"),
         ("- a", "a configuration is a mapping"),
         ("hello", "a configuration is a mapping"),
     ])

@@ -231,9 +231,7 @@ import Testing
         recent.asked()
         recent.answered(own: 1000, replicas: 11, areAllThere: true)
         let before = recent.isIncomplete
-        withKnownIssue("a confirmation of older keys is taken for one of theirs") {
-            #expect(before)
-        }
+        #expect(before)
         recent.asked()
         recent.answered(own: 1000, replicas: 1000, areAllThere: true)
         let after = (recent.isIncomplete, recent.isEmpty)

@@ -230,9 +230,7 @@ import Testing
                 wasSettled = driver.openCount == 0
                 return true
             })
-        withKnownIssue("behind ASKING it waits for the reply to what was not sent") {
-            #expect(wasSettled)
-        }
+        #expect(wasSettled)
     }
 
     /// A new node gets its first slot: keys are written there while it does, after a lost connection,
@@ -277,9 +275,7 @@ import Testing
         driver.expectOneEndEach()
         #expect(driver.errors.isEmpty && driver.losses.isEmpty)
         #expect(try Self.text(key, cluster.servers.map { try $0.client() }) == "123")
-        withKnownIssue("a node that owns nothing is not connected to again") {
-            #expect(wasSettled)
-        }
+        #expect(wasSettled)
     }
 
     // MARK: Connections that are lost
@@ -399,9 +395,7 @@ import Testing
         driver.expectOneEndEach()
         #expect(driver.errors.isEmpty && driver.losses.isEmpty)
         let number = try cluster.servers[0].client().call("GET", "n").text
-        withKnownIssue("the turn's end flushes what was written to a connection given up") {
-            #expect(number == "1")
-        }
+        #expect(number == "1")
     }
 
     /// Connections are cut at any time while a slot moves: a text has each piece that was answered
@@ -582,9 +576,7 @@ import Testing
         #expect(driver.nodes.failovers == 1 && driver.failedOver.map(\.node.port) == [old.port])
         #expect(driver.nodes.slotsMoved == 16384)
         let tookOver = driver.failedOver.map(\.tookOver)
-        withKnownIssue("the answer that tells of it makes that forgotten") {
-            #expect(tookOver == [true])
-        }
+        #expect(tookOver == [true])
         let client = try cluster.servers[1].client()
         for (key, text) in texts { #expect(try client.call("GET", key).text == text, "\(key)") }
         // Of what the old master answered last it is not certain that the replica has it.
@@ -635,14 +627,7 @@ import Testing
         driver.expectOneEndEach()
         #expect(driver.errors.isEmpty && driver.losses.isEmpty && hadKeys)
         #expect(master().port == cluster.servers[0].port)
-        // A second answer may come before the node has let us in.
-        withKnownIssue(
-            "a new node's replicas are seen with the second answer", isIntermittent: true
-        ) {
-            #expect(hadReplicas)
-        }
-        withKnownIssue("a question that was lost with its connection is waited for") {
-            #expect(isConfirmed)
-        }
+        #expect(hadReplicas)
+        #expect(isConfirmed)
     }
 }

@@ -56,7 +56,7 @@ enum ConfigurationKeys {
             // names of keys behind a hash tag.
             guard value.utf8.count <= 64,
                 value.utf8.allSatisfy({ (0x21...0x7E).contains($0) }),
-                !value.contains(where: { "{}".contains($0) })
+                !value.contains(where: { "{}".contains($0) }), !value.contains(":shadow:")
             else {
                 return .refused("up to 64 characters: letters, digits and punctuation, no braces")
             }

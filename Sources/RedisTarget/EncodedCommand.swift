@@ -83,7 +83,8 @@ public struct EncodedCommand {
     }
 
     private static let idempotent: [StaticString] = [
-        "SET", "MSET", "RESTORE", "DEL", "UNLINK", "HSET", "HMSET", "SADD", "PEXPIREAT", "HPEXPIREAT", "PERSIST", "SETBIT", "SETRANGE", "EXISTS",
+        "SET", "MSET", "RESTORE", "DEL", "UNLINK", "HSET", "HMSET", "SADD", "PEXPIREAT",
+        "HPEXPIREAT", "PERSIST", "SETBIT", "SETRANGE", "EXISTS",
     ]
 
     private enum KeyPlace {

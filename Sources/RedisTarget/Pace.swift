@@ -1,19 +1,23 @@
 /// What holds for all connections to the target together. It belongs to one thread.
 public final class SharedPace {
-    public internal(set) var operations = TokenBucket()
-    public internal(set) var bytes = TokenBucket()
+    fileprivate var operations = TokenBucket()
+    fileprivate var bytes = TokenBucket()
     /// The operator wants nothing to be written.
-    public var isPaused = false
+    public var isPaused = false {
+        didSet { noteLimits() }
+    }
     /// 0 is no limit.
     public private(set) var latencyMilliseconds = 0
-    fileprivate var isEnding = false
+    fileprivate private(set) var isEnding = false
+    /// Whether all of this says nothing, which is what nearly every command asks.
+    fileprivate private(set) var isOpen = true
 
     public init() {}
 
     /// What is still to be written ends the run: only the rates hold it up.
     public func end() {
-        isPaused = false
         isEnding = true
+        isPaused = false
         latencyMilliseconds = 0
     }
 
@@ -21,6 +25,11 @@ public final class SharedPace {
         self.operations.setRate(operations)
         self.bytes.setRate(bytes)
         self.latencyMilliseconds = isEnding ? 0 : latencyMilliseconds
+        noteLimits()
+    }
+
+    private func noteLimits() {
+        isOpen = operations.rate == 0 && bytes.rate == 0 && !isPaused && !isEnding
     }
 
     /// When the rates let the next command through.
@@ -64,9 +73,7 @@ public struct Pace {
 
     /// Nothing limits what is written.
     var isUnlimited: Bool {
-        !isOn
-            || !shared.isPaused && shared.operations.rate == 0 && shared.bytes.rate == 0
-                && !window.isOn && !memory.isLimited
+        !isOn || shared.isOpen && !window.isOn && !memory.isLimited
     }
 
     /// Why something was held since the last call.
@@ -83,12 +90,19 @@ public struct Pace {
         now: Int64
     ) -> Bool {
         guard isOn else { return true }
-        if !shared.operations.isOpen(now) || !shared.bytes.isOpen(now) {
-            hold = .rate
-        } else if isInside || shared.isEnding {
+        if !shared.isOpen {
+            guard shared.operations.isOpen(now), shared.bytes.isOpen(now) else {
+                hold = .rate
+                return false
+            }
+            if shared.isEnding { return true }
+            if shared.isPaused, !isInside {
+                hold = .pause
+                return false
+            }
+        }
+        if isInside {
             return true
-        } else if shared.isPaused {
-            hold = .pause
         } else if !memory.admits(size, demand) {
             hold = .memory
         } else if !window.admits(commandsInFlight) {
@@ -105,8 +119,10 @@ public struct Pace {
 
     mutating func sent(_ size: Int, number: Int, now: Int64) {
         guard isOn else { return }
-        shared.operations.spend(1, now: now)
-        shared.bytes.spend(size, now: now)
+        if !shared.isOpen {
+            shared.operations.spend(1, now: now)
+            shared.bytes.spend(size, now: now)
+        }
         window.sent(number, now: now)
     }
 

@@ -82,7 +82,7 @@ public final class TargetNodes {
     /// The target is a cluster: keys have slots.
     public private(set) var isCluster = false
     /// The servers that take commands may change: it is a cluster, or is followed.
-    public var mayMove: Bool { !routes.isEmpty }
+    public private(set) var mayMove = false
     /// All slots have a master that let us in.
     public private(set) var isReady = false
     /// Why the run cannot go on.
@@ -213,6 +213,7 @@ public final class TargetNodes {
         owners = [Int16](repeating: -1, count: slots)
         routes = owners
         drainsOpen = [UInt16](repeating: 0, count: slots)
+        mayMove = true
     }
 
     private func checkRestart(_ node: TargetNode) {
@@ -288,17 +289,20 @@ public final class TargetNodes {
 
     // MARK: Where commands go
 
+    /// Of a single server; earlier ones did not answer.
+    private var onlyNode: TargetNode { nodes[nodes.count - 1] }
+
     /// Where a key lies: what has the same slot goes the same way. All of one server is one.
     public func slot(of key: ByteView) -> Int { isCluster ? key.keySlot() : 0 }
 
     /// The connection that takes commands for a key now; nil while they must wait.
     public func connection(for key: ByteView) -> TargetConnection? {
-        mayMove ? connection(forSlot: slot(of: key)) : nodes[0].connection
+        mayMove ? connection(forSlot: slot(of: key)) : onlyNode.connection
     }
 
     /// The same for a slot of a cluster, 0...16383.
     public func connection(forSlot slot: Int) -> TargetConnection? {
-        guard mayMove else { return nodes[0].connection }
+        guard mayMove else { return onlyNode.connection }
         let index = Int(routes[isCluster ? slot : 0])
         guard index >= 0, !held.isFull, nodes[index].mayTake else { return nil }
         return nodes[index].connection
@@ -306,12 +310,12 @@ public final class TargetNodes {
 
     /// One that takes commands which name no key; nil if there is none now.
     public var anyConnection: TargetConnection? {
-        guard mayMove else { return nodes[0].connection }
+        guard mayMove else { return onlyNode.connection }
         return nodes.first { $0.ownsSlots && $0.state == .ready }?.connection
     }
 
     /// The nodes that own slots; of a single server, that.
-    public var masters: [TargetNode] { mayMove ? nodes.filter(\.ownsSlots) : nodes }
+    public var masters: [TargetNode] { mayMove ? nodes.filter(\.ownsSlots) : [onlyNode] }
 
     /// Whether a node owns a slot.
     public func owns(_ node: TargetNode, slot: Int) -> Bool { Int(owners[slot]) == node.index }

@@ -8,6 +8,7 @@ extension Core {
     /// Takes the connection in hand that commands of a flow for a key of the target go to; false while
     /// they must wait.
     func aim(_ flow: Int, at key: ByteView) -> Bool {
+        guard nodes.mayMove else { return true }
         if let building = entries?.buildingTarget, entries?.buildingFlow == flow {
             target = building
             return true
@@ -19,13 +20,15 @@ extension Core {
 
     func read(_ node: TargetNode) {
         target = node.connection
+        let mayMove = nodes.mayMove
         var budget = Core.turnBudgetBytes
         do throws(RESPError) {
             while budget > 0 {
                 let count = target.socket.fill(limit: Core.readBytes)
                 budget -= count
                 while let reply = try target.nextReply() {
-                    if case .settle = nodes.judge(reply, node) { settle(reply, node) }
+                    if mayMove, case .held = nodes.judge(reply, node) { continue }
+                    settle(reply, node)
                 }
                 if count == 0 { break }
             }
@@ -104,7 +107,9 @@ extension Core {
 
     private func begin(_ place: TargetPlace) {
         do throws(SystemError) {
-            try nodes.open(host: place.host, port: place.port, address: place.address)
+            target = try nodes.open(
+                host: place.host, port: place.port, address: place.address
+            ).connection
         } catch {
             fail(.unreachable, "cannot begin to connect to \(place.host): \(error)")
         }

@@ -21,11 +21,9 @@ extension JournalWriter {
         _ record: JournalRecord, _ match: JournalRules.Match, _ context: RecordContext,
         _ entries: borrowing EntryWriter, _ nodes: TargetNodes
     ) -> Destination {
+        guard nodes.mayMove else { return nodes.anyConnection.map { .connection($0) } ?? .wait }
         if entries.buildingFlow == context.flow, let building = entries.buildingTarget {
             return .connection(building)
-        }
-        guard nodes.mayMove else {
-            return nodes.anyConnection.map { .connection($0) } ?? .wait
         }
         if match.rule == .script { return .everywhere }
         var slot: Int?

@@ -140,7 +140,8 @@ import Testing
     // MARK: Twice
 
     private static let repeatable = [
-        "SET", "MSET", "RESTORE", "DEL", "UNLINK", "HSET", "HMSET", "SADD", "PEXPIREAT", "HPEXPIREAT", "PERSIST", "SETBIT", "SETRANGE", "EXISTS",
+        "SET", "MSET", "RESTORE", "DEL", "UNLINK", "HSET", "HMSET", "SADD", "PEXPIREAT",
+        "HPEXPIREAT", "PERSIST", "SETBIT", "SETRANGE", "EXISTS",
     ]
 
     private static let unrepeatable = [

@@ -180,7 +180,7 @@ import Testing
         case 2: ["SETRANGE", keys[0], offset, value]
         case 3: ["SETBIT", keys[0], value, "\(number & 1)"]
         case 4: ["SADD", keys[1], element, "e1"]
-        case 5: ["PEXPIREAT", keys[1], "41024448\(number)0000"]
+        case 5: ["SADD", keys[1], value]
         case 6: ["HSET", keys[2], element, value]
         case 7: ["HMSET", keys[2], element, value, "e1", offset]
         case 8: ["EXISTS", keys[3]]

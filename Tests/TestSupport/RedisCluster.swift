@@ -65,13 +65,12 @@ public final class RedisCluster: @unchecked Sendable {
         }
     }
 
-    /// The index of the server that owns a slot, as a living node knows it.
+    /// The index of the server that owns a slot, as it says itself: others know by and by.
     public func owner(of slot: Int) throws -> Int {
-        let owners = try Self.owners(living().client())
-        guard let index = identifiers.firstIndex(of: owners[slot]) else {
-            throw TestSupportError("nobody owns slot \(slot)")
+        for (index, server) in servers.enumerated() where server.isRunning {
+            if try Self.owners(server.client())[slot] == identifiers[index] { return index }
         }
-        return index
+        throw TestSupportError("nobody owns slot \(slot)")
     }
 
     /// Everything that the masters hold in database 0. No slot may be open.
@@ -116,6 +115,16 @@ public final class RedisCluster: @unchecked Sendable {
                 words.map { Array($0.utf8) } + keys.compactMap(\.bytes))
             if case .error(let message) = reply { throw TestSupportError("MIGRATE: \(message)") }
         }
+        // The new owner takes an epoch above all that it knows of; one that it does not know of would
+        // take the slot back.
+        try wait(until: "nodes agree on the epoch") {
+            let epochs = try servers.indices.filter { servers[$0].isRunning }.map {
+                RedisServer.field(
+                    "cluster_current_epoch",
+                    of: try servers[$0].client().call("CLUSTER", "INFO").text ?? "")
+            }
+            return Set(epochs).count == 1
+        }
         // The new owner first: until it knows, it would send everybody back to the old one.
         for server in [index, source] {
             try setSlot(slot, on: server, "NODE", identifiers[index])
@@ -151,9 +160,17 @@ public final class RedisCluster: @unchecked Sendable {
             for server in servers where server.isRunning {
                 let client = try server.client()
                 let info = try client.call("CLUSTER", "INFO").text ?? ""
-                guard RedisServer.field("cluster_state", of: info) == "ok" else { return false }
+                guard RedisServer.field("cluster_state", of: info) == "ok" else {
+                    throw TestSupportError("port \(server.port): \(info)")
+                }
                 let owners = try Self.owners(client)
-                if let agreed, agreed != owners { return false }
+                if let agreed, let slot = owners.indices.first(where: { owners[$0] != agreed[$0] })
+                {
+                    throw TestSupportError(
+                        "port \(server.port): slot \(slot) is \(owners[slot])'s, not "
+                            + "\(agreed[slot])'s; "
+                            + (try client.call("CLUSTER", "NODES").text ?? ""))
+                }
                 agreed = owners
             }
             return true

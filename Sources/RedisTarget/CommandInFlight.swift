@@ -80,6 +80,14 @@ extension CommandKind {
         }
     }
 
+    /// Whether it is about a key of our own, under which a big value is built.
+    var isOfShadow: Bool {
+        switch self {
+        case .shadow, .shadowLength, .shadowClaim, .shadowRemoval: true
+        default: false
+        }
+    }
+
     /// Whether it is a command about a key that stands alone, or ends a transaction.
     var settlesKeys: Bool {
         switch self {

@@ -54,6 +54,9 @@ public final class TargetNodes {
         public var database: Int
         public var key: [UInt8]
         public var flow: Int
+        public var slot: Int
+        /// It is one of our own, under which a big value is built.
+        public var isShadow: Bool
     }
 
     public static let nodesLimit = 1000
@@ -395,7 +398,7 @@ public final class TargetNodes {
         {
             return .held
         }
-        if !reply.reply.hasError { node.noteWritten(command) }
+        if !reply.reply.hasError, !command.kind.isOfShadow { node.noteWritten(command) }
         if let resent {
             remove(resent)
         } else if !held.isEmpty, !reply.reply.hasError {
@@ -473,7 +476,8 @@ public final class TargetNodes {
     // A later command of a key was carried out where an earlier one was refused.
     private func lookForOvertaken(_ command: CommandInFlight, _ connection: TargetConnection) {
         guard let encoded = connection.encoded(command), let key = encoded.key else { return }
-        held.forEach(slot: slot(of: key)) { entry in
+        let slot = slot(of: key)
+        held.forEach(slot: slot) { entry in
             entry.bytes.withByteView { bytes in
                 let earlier = EncodedCommand(bytes, database: Int(entry.command.database))
                 guard earlier.sharesKey(with: encoded) else { return }
@@ -481,7 +485,8 @@ public final class TargetNodes {
                     each.forEachKey { database, key in
                         doubts.append(
                             Doubt(
-                                database: database, key: key.array(), flow: Int(command.flow)))
+                                database: database, key: key.array(), flow: Int(command.flow),
+                                slot: slot, isShadow: command.kind.isOfShadow))
                     }
                 }
             }

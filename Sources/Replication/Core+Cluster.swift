@@ -55,6 +55,10 @@ extension Core {
         }
         for node in nodes.takeFailedOver() { failedOver(node) }
         for doubt in nodes.takeDoubts() {
+            guard !doubt.isShadow else {
+                shadows?.lose { !nodes.isCluster || $0 == doubt.slot }
+                continue
+            }
             doubt.key.withByteView { key in
                 markWritten(
                     doubt.database, key, doubt.flow, "",

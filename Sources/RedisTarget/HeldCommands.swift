@@ -22,7 +22,6 @@ struct HeldCommands: ~Copyable {
         /// The node that it is for, if that is not the one that owns the slot: behind ASKING.
         var askedNode: Int?
         var isSent = false
-        var attempts = 0
 
     }
 

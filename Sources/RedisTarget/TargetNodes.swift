@@ -443,7 +443,6 @@ public final class TargetNodes {
                 && reactor.now - held[resent].heldSince > TargetNodes.tryAgainNanoseconds
             guard !isHopeless else { return false }
             held[resent].isSent = false
-            held[resent].attempts += 1
             held[resent].notBefore = notBefore
             held[resent].askedNode = askedNode
             return true

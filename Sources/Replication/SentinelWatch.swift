@@ -29,7 +29,8 @@ final class SentinelWatch: CoreBody {
                     $0 = TargetPlace(host: master.host, port: master.port, address: address)
                 }
             }
-            _ = cp_wait_two(shared.endDescriptor, -1, SentinelWatch.pauseMilliseconds)
+            let result = cp_wait_two(shared.endDescriptor, -1, SentinelWatch.pauseMilliseconds)
+            precondition(result >= 0, "an event descriptor can be waited for")
         }
     }
 }

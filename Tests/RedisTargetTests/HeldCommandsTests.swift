@@ -124,13 +124,12 @@ import Wire
         Self.add(7, Array("*1\r\n$4\r\nPING\r\n".utf8), slot: 12, now: 40, to: &held)
         let places = held.next()
         let place = try #require(places.first)
-        held[place].attempts += 2
         held[place].notBefore = 99
         held[place].askedNode = nil
         let entry = held[place]
         #expect(entry.command.flow == 3 && entry.command.database == 1)
         #expect(entry.command.kind == .journal && entry.bytes.count == 14)
-        #expect(entry.heldSince == 40 && entry.notBefore == 99 && entry.attempts == 2)
+        #expect(entry.heldSince == 40 && entry.notBefore == 99)
         #expect(entry.askedNode == nil && !entry.isSent)
     }
 

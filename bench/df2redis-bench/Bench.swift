@@ -14,11 +14,8 @@ struct Bench: ParsableCommand {
 }
 
 extension Bench {
-    struct Run: ParsableCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Runs all cases (needs redis-server, and df2redis built beside this).")
-
-        @Option(help: "Keys of the end-to-end cases.")
+    struct Size: ParsableArguments {
+        @Option(help: "Keys of each end-to-end run.")
         var keys = 1_000_000
 
         @Option(help: "Bytes of each string.")
@@ -27,9 +24,18 @@ extension Bench {
         @Option(help: "Runs of each case; the median counts.")
         var runs = 5
 
+        var endToEnd: EndToEnd { EndToEnd(keys: keys, valueBytes: valueBytes, runs: runs) }
+    }
+
+    struct Run: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Runs all cases (needs redis-server, and df2redis built beside this).")
+
+        @OptionGroup var size: Size
+
         mutating func run() throws {
-            try MicroCases(runs: runs).run()
-            try EndToEnd(keys: keys, valueBytes: valueBytes, runs: runs).run()
+            try MicroCases(runs: size.runs).run()
+            try size.endToEnd.run()
         }
     }
 
@@ -37,17 +43,10 @@ extension Bench {
         static let configuration = CommandConfiguration(
             abstract: "What a key costs with 1 to 64 flows, and with 1 to 64 masters.")
 
-        @Option(help: "Keys of each run.")
-        var keys = 1_000_000
-
-        @Option(help: "Bytes of each string.")
-        var valueBytes = 64
-
-        @Option(help: "Runs of each case; the median counts.")
-        var runs = 5
+        @OptionGroup var size: Size
 
         mutating func run() throws {
-            try EndToEnd(keys: keys, valueBytes: valueBytes, runs: runs).runScaling()
+            try size.endToEnd.runScaling()
         }
     }
 

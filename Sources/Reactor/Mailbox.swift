@@ -2,18 +2,19 @@ public import Bytes
 import CPlatform
 import Synchronization
 
-/// A bounded queue of 64-bit words from one thread to one reactor. The reactor is woken only if it
-/// has announced that it sleeps.
+/// A bounded queue of 64-bit words from any threads to one reactor. The reactor is woken only if it
+/// has announced that it sleeps. Senders wait for one another, the reactor for nobody.
 ///
-/// `@unchecked Sendable`, proof: `words` is written by the one sender at `tail` and read by the one
-/// receiver at `head`; a slot is published by the releasing store of `tail` and given back by that of
-/// `head`, and neither side touches a slot that the other may.
+/// `@unchecked Sendable`, proof: `words` is written at `tail` by the one sender that has the lock and
+/// read at `head` by the one receiver; a slot is published by the releasing store of `tail` and given
+/// back by that of `head`, and neither side touches a slot that the other may.
 public final class Mailbox: @unchecked Sendable {
     private let words: UnsafeMutablePointer<UInt64>
     private let capacity: Int
     private let head = Atomic<Int>(0)
     private let tail = Atomic<Int>(0)
     private let receiverSleeps = Atomic<Bool>(false)
+    private let sending = Mutex(())
     let wakeUpDescriptor: Int32
 
     /// - Parameter capacity: a power of two.
@@ -31,12 +32,16 @@ public final class Mailbox: @unchecked Sendable {
         _ = cp_close(wakeUpDescriptor)
     }
 
-    /// Puts a word in; false if the box is full. For the one sender.
+    /// Puts a word in; false if the box is full.
     public func post(_ word: UInt64) -> Bool {
-        let position = tail.load(ordering: .relaxed)
-        guard position - head.load(ordering: .acquiring) < capacity else { return false }
-        words[position & (capacity - 1)] = word
-        tail.store(position + 1, ordering: .sequentiallyConsistent)
+        let isIn = sending.withLock { _ in
+            let position = tail.load(ordering: .relaxed)
+            guard position - head.load(ordering: .acquiring) < capacity else { return false }
+            words[position & (capacity - 1)] = word
+            tail.store(position + 1, ordering: .sequentiallyConsistent)
+            return true
+        }
+        guard isIn else { return false }
         // Sequentially consistent on both sides: either the receiver sees the word before it sleeps,
         // or we see that it sleeps.
         if receiverSleeps.exchange(false, ordering: .sequentiallyConsistent) {
@@ -62,6 +67,11 @@ public final class Mailbox: @unchecked Sendable {
             head.load(ordering: .relaxed) == tail.load(ordering: .sequentiallyConsistent)
         if !isEmpty { receiverSleeps.store(false, ordering: .relaxed) }
         return isEmpty
+    }
+
+    /// For the one receiver.
+    var isEmpty: Bool {
+        head.load(ordering: .relaxed) == tail.load(ordering: .acquiring)
     }
 
     func announceAwake() {

@@ -28,6 +28,9 @@ public final class Reactor {
     /// Monotonic clock at the start of this turn, in nanoseconds.
     public private(set) var now: Int64 = 0
     public private(set) var turns = 0
+    /// How long to look for news before the thread goes to sleep, in nanoseconds: that spares a
+    /// wake-up where they come thick and fast, and takes a whole CPU meanwhile.
+    public var busyPollNanoseconds: Int64 = 0
     /// The longest turn so far, without its wait, in nanoseconds.
     public private(set) var longestTurnNanoseconds: Int64 = 0
 
@@ -151,9 +154,16 @@ public final class Reactor {
 
     private func wait(_ owner: some ReactorOwner) throws(SystemError) {
         var timeout = waitNanoseconds()
-        if timeout != 0 && !mailbox.announceSleep() { timeout = 0 }
-        let count = cp_poller_wait(poller, timeout)
-        mailbox.announceAwake()
+        var count: Int32 = 0
+        if timeout != 0, busyPollNanoseconds > 0 {
+            count = busyPoll(timeout)
+            if count == 0 { timeout = waitNanoseconds() }
+        }
+        if count == 0 {
+            if timeout != 0 && !mailbox.announceSleep() { timeout = 0 }
+            count = cp_poller_wait(poller, timeout)
+            mailbox.announceAwake()
+        }
         guard count >= 0 else { throw SystemError(result: count) }
         now = cp_monotonic_nanoseconds()
         for index in 0..<count {
@@ -169,6 +179,18 @@ public final class Reactor {
             }
             note(cp_poller_flags(poller, index), on: socket, owner)
         }
+    }
+
+    /// Looks for events without sleeping, for at most `timeout` nanoseconds (-1: any); returns how many
+    /// there are, 0 if the time is over or a word has come.
+    private func busyPoll(_ timeout: Int64) -> Int32 {
+        let limit = timeout < 0 ? busyPollNanoseconds : min(timeout, busyPollNanoseconds)
+        let end = cp_monotonic_nanoseconds() + limit
+        while mailbox.isEmpty {
+            let count = cp_poller_wait(poller, 0)
+            if count != 0 || cp_monotonic_nanoseconds() >= end { return count }
+        }
+        return 0
     }
 
     /// 0 while somebody has work, the time to the next timer, or -1 for no limit.

@@ -214,13 +214,17 @@ import Testing
     private final class Sender: CoreBody {
         let mailbox: Mailbox
         let words: UInt64
+        let first: UInt64
         let waitsForAnswers: Bool
         let answered = Atomic<UInt64>(0)
         let seed: UInt64
 
-        init(mailbox: Mailbox, words: UInt64, waitsForAnswers: Bool, seed: UInt64) {
+        init(
+            mailbox: Mailbox, words: UInt64, first: UInt64 = 0, waitsForAnswers: Bool, seed: UInt64
+        ) {
             self.mailbox = mailbox
             self.words = words
+            self.first = first
             self.waitsForAnswers = waitsForAnswers
             self.seed = seed
         }
@@ -228,7 +232,7 @@ import Testing
         func runCore() {
             var generator = SeededGenerator(seed: seed)
             for word in 1...words {
-                while !mailbox.post(word) { sched_yield() }
+                while !mailbox.post(first + word) { sched_yield() }
                 if waitsForAnswers {
                     while answered.load(ordering: .acquiring) < word { sched_yield() }
                 } else if generator.next() % 1000 == 0 {
@@ -253,6 +257,52 @@ import Testing
         try CoreThread.start(sender, name: "sender", pinnedTo: nil)
         try loop.reactor.run(loop)
         #expect(expected == count + 1)
+    }
+
+    /// Several threads send at once: no word is lost, and those of each keep their order.
+    @Test func sendersShareABox() throws {
+        let loop = try Loop(mailboxCapacity: 16)
+        let count: UInt64 = 20_000
+        let senders = 3
+        var seen: [UInt64: UInt64] = [:]
+        loop.onWord = { word in
+            let (sender, number) = (word >> 32, word & 0xffff_ffff)
+            #expect(number == seen[sender, default: 0] + 1)
+            seen[sender] = number
+            if seen.count == senders, seen.values.allSatisfy({ $0 == count }) {
+                loop.reactor.stop()
+            }
+        }
+        loop.reactor.setTimer(Loop.Timer.deadline, after: 60_000_000_000)
+        for number in 0..<senders {
+            let sender = Sender(
+                mailbox: loop.mailbox, words: count, first: UInt64(number) << 32,
+                waitsForAnswers: false, seed: UInt64(5 + number))
+            try CoreThread.start(sender, name: "sender-\(number)", pinnedTo: nil)
+        }
+        try loop.reactor.run(loop)
+        #expect(seen.values.allSatisfy { $0 == count } && seen.count == senders)
+    }
+
+    /// A reactor that looks for news before it sleeps hears a word, and a timer, all the same.
+    @Test func busyPollMissesNothing() throws {
+        let loop = try Loop(mailboxCapacity: 2)
+        loop.reactor.busyPollNanoseconds = 200_000
+        let count: UInt64 = 5_000
+        let sender = Sender(mailbox: loop.mailbox, words: count, waitsForAnswers: true, seed: 6)
+        var isOver = false
+        loop.onWord = { word in
+            sender.answered.store(word, ordering: .releasing)
+            if word == count { loop.reactor.setTimer(Loop.Timer.firstFree, after: 5_000_000) }
+        }
+        loop.onTurnEnding = {
+            isOver = loop.count("timer \(Loop.Timer.firstFree)") == 1
+            if isOver { loop.reactor.stop() }
+        }
+        loop.reactor.setTimer(Loop.Timer.deadline, after: 60_000_000_000)
+        try CoreThread.start(sender, name: "sender", pinnedTo: nil)
+        try loop.reactor.run(loop)
+        #expect(isOver && sender.answered.load(ordering: .acquiring) == count)
     }
 
     /// The reactor goes to sleep after each word and is woken by the next: one lost wake-up would

@@ -101,11 +101,14 @@ public struct MemoryRoom: Sendable {
     /// a third of its memory more in one moment when it grows, as far as its limit allows that.
     private var roomInFlight: Int { min(room, max(margin, room - limit / 3)) }
 
-    /// - Parameter bytes: its size on the wire.
-    mutating func admits(_ bytes: Int, _ demand: Demand) -> Bool {
+    /// - Parameters:
+    ///   - bytes: its size on the wire.
+    ///   - writers: so many share the room; one of them takes all of it for a command that goes alone.
+    mutating func admits(_ bytes: Int, _ demand: Demand, writers: Int = 1) -> Bool {
         guard isLimited, demand != .nothing else { return true }
         guard !mustAsk else { return false }
         let (most, likely) = MemoryRoom.needs(bytes, demand)
+        let roomInFlight = roomInFlight / writers
         // Behind others only what fits for certain; alone, what probably does: the target looks for
         // room before it carries out a command, not after.
         if begun + most <= roomInFlight {

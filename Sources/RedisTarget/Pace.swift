@@ -1,41 +1,3 @@
-/// What holds for all connections to the target together. It belongs to one thread.
-public final class SharedPace {
-    fileprivate var operations = TokenBucket()
-    fileprivate var bytes = TokenBucket()
-    /// The operator wants nothing to be written.
-    public var isPaused = false {
-        didSet { noteLimits() }
-    }
-    /// 0 is no limit.
-    public private(set) var latencyMilliseconds = 0
-    fileprivate private(set) var isEnding = false
-    /// Whether all of this says nothing, which is what nearly every command asks.
-    fileprivate private(set) var isOpen = true
-
-    public init() {}
-
-    /// What is still to be written ends the run: only the rates hold it up.
-    public func end() {
-        isEnding = true
-        isPaused = false
-        latencyMilliseconds = 0
-    }
-
-    public func setRates(operations: Int, bytes: Int, latencyMilliseconds: Int) {
-        self.operations.setRate(operations)
-        self.bytes.setRate(bytes)
-        self.latencyMilliseconds = isEnding ? 0 : latencyMilliseconds
-        noteLimits()
-    }
-
-    private func noteLimits() {
-        isOpen = operations.rate == 0 && bytes.rate == 0 && !isPaused && !isEnding
-    }
-
-    /// When the rates let the next command through.
-    public var ratesOpenAt: Int64 { max(operations.opensAt, bytes.opensAt) }
-}
-
 /// Whether the next command may be begun: rates, the target's memory, its latency, and the operator.
 ///
 /// Nothing of it concerns the log-in, and nothing but the rates concerns commands inside an open
@@ -103,7 +65,7 @@ public struct Pace {
         }
         if isInside {
             return true
-        } else if !memory.admits(size, demand) {
+        } else if !memory.admits(size, demand, writers: shared.writers) {
             hold = .memory
         } else if !window.admits(commandsInFlight) {
             hold = .latency

@@ -80,7 +80,7 @@ public final class TargetNodes {
 
     let settings: Settings
     let reactor: Reactor
-    public let pace = SharedPace()
+    public let pace: SharedPace
     public private(set) var nodes: [TargetNode] = []
     /// The target is a cluster: keys have slots.
     public private(set) var isCluster = false
@@ -115,9 +115,10 @@ public final class TargetNodes {
     /// A node that cannot be reached for its name.
     public internal(set) var resolveFailure: String?
 
-    public init(_ settings: Settings, reactor: Reactor) {
+    public init(_ settings: Settings, reactor: Reactor, pace: SharedPace = SharedPace()) {
         self.settings = settings
         self.reactor = reactor
+        self.pace = pace
     }
 
     // MARK: Connections
@@ -128,6 +129,7 @@ public final class TargetNodes {
             firstRole: 0, outputBytes: 0,
             greeting: TargetGreeting(user: nil, password: nil, name: ""))
         self.reactor = reactor
+        pace = SharedPace()
         nodes = [
             try TargetNode(
                 index: 0, host: "", port: 0, address: cp_address(), connection: connection,

@@ -1,46 +1,64 @@
-/// Lets through so many units per second, in whole nanoseconds and without drift.
+internal import Synchronization
+
+/// Lets through so many units per second, in whole nanoseconds and without drift, of whatever threads
+/// spend them.
 ///
 /// What was spent is paid off before the next: a unit is let through once the time has come at which
 /// all before it are paid, so one huge command is followed by the pause that it costs. After a pause
-/// of its own making at most `burstNanoseconds` worth of units go at once.
-public struct TokenBucket: Sendable {
+/// of its own making at most `burstNanoseconds` worth of units go at once. Threads that look at the
+/// same moment may each take a unit; all are paid for.
+public final class TokenBucket: Sendable {
     /// A hundredth of a second: the first second after a rest is within 1 %, and a turn that comes
     /// late by less costs nothing.
     static let burstNanoseconds: Int64 = 10_000_000
     /// Units that are paid off at once, so that the product with a second fits 64 bits.
     private static let unitsLimit = 8 << 30
 
-    /// Units per second; 0 lets everything through.
-    public private(set) var rate: Int
+    private let rateStored: Atomic<Int>
     /// When everything spent is paid.
-    private var paidAt: Int64 = .min
+    private let paidAt = Atomic<Int64>(.min)
     /// Part of a nanosecond, in units of 1 / rate.
-    private var remainder: Int64 = 0
+    private let remainder = Atomic<Int64>(0)
 
     public init(rate: Int = 0) {
         precondition(rate >= 0)
-        self.rate = rate
+        rateStored = Atomic(rate)
     }
+
+    /// Units per second; 0 lets everything through.
+    public var rate: Int { rateStored.load(ordering: .relaxed) }
 
     /// Takes effect at once. Debts at the old rate are forgotten: an operator who raises a rate does
     /// not wait for what was spent before.
-    public mutating func setRate(_ rate: Int) {
+    public func setRate(_ rate: Int) {
         guard rate != self.rate else { return }
-        self = TokenBucket(rate: rate)
+        rateStored.store(rate, ordering: .relaxed)
+        remainder.store(0, ordering: .relaxed)
+        paidAt.store(.min, ordering: .relaxed)
     }
 
     /// Whether the next unit may go at `now`, monotonic nanoseconds.
-    public func isOpen(_ now: Int64) -> Bool { rate == 0 || paidAt <= now }
+    public func isOpen(_ now: Int64) -> Bool { opensAt <= now }
 
     /// When it may; in the past if it may already.
-    var opensAt: Int64 { rate == 0 ? .min : paidAt }
+    var opensAt: Int64 { rate == 0 ? .min : paidAt.load(ordering: .relaxed) }
 
     /// Takes `units`, whether they are there or not.
-    public mutating func spend(_ units: Int, now: Int64) {
+    public func spend(_ units: Int, now: Int64) {
+        let rate = Int64(rate)
         guard rate > 0 else { return }
-        let cost = Int64(min(units, TokenBucket.unitsLimit)) * 1_000_000_000 + remainder
-        let (nanoseconds, rest) = cost.quotientAndRemainder(dividingBy: Int64(rate))
-        remainder = rest
-        paidAt = max(paidAt, now - TokenBucket.burstNanoseconds) + nanoseconds
+        let left = remainder.exchange(0, ordering: .relaxed)
+        let cost = Int64(min(units, TokenBucket.unitsLimit)) * 1_000_000_000 + left
+        let (nanoseconds, rest) = cost.quotientAndRemainder(dividingBy: rate)
+        remainder.wrappingAdd(rest, ordering: .relaxed)
+        var paid = paidAt.load(ordering: .relaxed)
+        while true {
+            let (isExchanged, original) = paidAt.weakCompareExchange(
+                expected: paid,
+                desired: max(paid, now - TokenBucket.burstNanoseconds) + nanoseconds,
+                ordering: .relaxed)
+            if isExchanged { return }
+            paid = original
+        }
     }
 }

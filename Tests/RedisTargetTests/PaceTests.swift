@@ -16,7 +16,7 @@ struct TokenBucketTests {
         let rate = [7, 1000, 33_333, 3_000_000, 10_000_000_001][
             Int.random(in: 0..<5, using: &random)]
         let largest = max(1, min(rate / 10, 1 << 20))
-        var bucket = TokenBucket(rate: rate)
+        let bucket = TokenBucket(rate: rate)
         var now: Int64 = Int64.random(in: 0..<Self.second, using: &random)
         let start = now
         var spent = 0
@@ -38,20 +38,20 @@ struct TokenBucketTests {
 
     /// One command larger than a second's worth is let through, and paid for by all that follow.
     @Test func hugeCommand() {
-        var bucket = TokenBucket(rate: 1000)
+        let bucket = TokenBucket(rate: 1000)
         #expect(bucket.isOpen(0))
         bucket.spend(5000, now: 0)
         #expect(!bucket.isOpen(4_989_999_999))
         #expect(bucket.isOpen(5_000_000_000))
         // The largest that there is, at the lowest rate.
-        var slow = TokenBucket(rate: 1)
+        let slow = TokenBucket(rate: 1)
         slow.spend(512 << 20, now: 0)
         #expect(slow.opensAt == Int64(512 << 20) * Self.second - TokenBucket.burstNanoseconds)
     }
 
     /// A rest saves up no more than the burst.
     @Test func rest() {
-        var bucket = TokenBucket(rate: 1000)
+        let bucket = TokenBucket(rate: 1000)
         var sent = 0
         while bucket.isOpen(3600 * Self.second) {
             bucket.spend(1, now: 3600 * Self.second)
@@ -61,7 +61,7 @@ struct TokenBucketTests {
     }
 
     @Test func noLimitAndChange() {
-        var bucket = TokenBucket()
+        let bucket = TokenBucket()
         bucket.spend(1 << 40, now: 0)
         #expect(bucket.isOpen(0))
         bucket.setRate(1)

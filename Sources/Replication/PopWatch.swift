@@ -17,27 +17,19 @@ struct PopWatch: ~Copyable {
         var since: Int64
     }
 
-    /// What was read of a transaction. A later one takes its place over.
-    private struct Records: BitwiseCopyable {
-        var transactionID: UInt64 = 0
-        /// Pushes of one element, and records of any other kind but pops.
-        var pushes: Int32 = 0
-        var others: Int32 = 0
-    }
-
-    /// Transactions remembered. One flow may be handled for a whole turn (1 MiB, some 25,000 short
-    /// records) before the other gets its own.
-    private static let capacity = 1 << 17
     /// All records of a transaction, on whatever flow, come within this time.
     private static let patienceMilliseconds: Int64 = 2_000
 
     private var transactions: [UInt64: Transaction] = [:]
-    private var records = [Records](repeating: Records(), count: capacity)
+    private let counts: TransactionCounts
     /// Keys of the pops that wait for their judgement, with how many there are of each.
     private var keys: KeyTable<Int32>
 
-    init() throws(SystemError) {
-        keys = try KeyTable(slots: 1 << 6, slotsLimit: PopWatch.capacity << 1, filler: 0)
+    /// - Parameter counts: of the cores together, which may have a part of a transaction each.
+    init(_ counts: TransactionCounts = TransactionCounts()) throws(SystemError) {
+        keys = try KeyTable(
+            slots: 1 << 6, slotsLimit: TransactionCounts.capacity << 1, filler: 0)
+        self.counts = counts
     }
 
     var isWaiting: Bool { !transactions.isEmpty }
@@ -49,12 +41,7 @@ struct PopWatch: ~Copyable {
     /// A record of a transaction (id not 0) that is no pop was read; `isPush` says that it pushes one
     /// element.
     mutating func passed(_ transactionID: UInt64, isPush: Bool) {
-        let place = take(transactionID)
-        if isPush {
-            records[place].pushes &+= 1
-        } else {
-            records[place].others &+= 1
-        }
+        counts.note(transactionID, isPush ? .push : .other)
     }
 
     /// A pop without a count, of a transaction (id not 0), was read. The key is copied: such records
@@ -63,13 +50,15 @@ struct PopWatch: ~Copyable {
         _ transactionID: UInt64, database: Int, key: ByteView, flow: Int, now: Int64,
         report: (Suspect) -> Void
     ) {
+        counts.note(transactionID, .pop)
         let pop = Suspect(database: database, key: key.array(), flow: flow)
         let others = keys.find(database, key).map { keys[$0] } ?? 0
-        guard transactions.count < PopWatch.capacity, keys.insert(database, key, others + 1) else {
+        guard transactions.count < TransactionCounts.capacity,
+            keys.insert(database, key, others + 1)
+        else {
             report(pop)
             return
         }
-        _ = take(transactionID)
         transactions[transactionID, default: Transaction(since: now)].pops.append(pop)
     }
 
@@ -88,10 +77,9 @@ struct PopWatch: ~Copyable {
         let due = transactions.filter { $0.value.since < time }
         for (transactionID, transaction) in due.sorted(by: { $0.key < $1.key }) {
             transactions.removeValue(forKey: transactionID)
-            let seen = records[PopWatch.place(transactionID)]
             let isMove =
-                seen.transactionID == transactionID && transaction.pops.count == 1
-                && seen.pushes == 1 && seen.others == 0
+                counts.counts(of: transactionID)
+                == TransactionCounts.Counts(pops: 1, pushes: 1, others: 0)
             for pop in transaction.pops {
                 release(pop)
                 if !isMove { report(pop) }
@@ -103,18 +91,5 @@ struct PopWatch: ~Copyable {
         guard let place = pop.key.withByteView({ keys.find(pop.database, $0) }) else { return }
         keys[place] -= 1
         if keys[place] == 0 { keys.remove(at: place) }
-    }
-
-    /// The place of a transaction, empty if it was another one's.
-    private mutating func take(_ transactionID: UInt64) -> Int {
-        let place = PopWatch.place(transactionID)
-        if records[place].transactionID != transactionID {
-            records[place] = Records(transactionID: transactionID)
-        }
-        return place
-    }
-
-    private static func place(_ transactionID: UInt64) -> Int {
-        Int(truncatingIfNeeded: transactionID) & (capacity - 1)
     }
 }

@@ -22,21 +22,27 @@ public enum CoreThread {
         }
     }
 
+    /// The CPUs that the calling thread may run on, in ascending order.
+    public static func availableCPUs() throws(SystemError) -> [Int] {
+        let count = cp_cpu_count()
+        guard count >= 0 else { throw SystemError(result: count) }
+        var cpus: [Int] = []
+        for index in 0..<count {
+            let cpu = cp_cpu_at(index)
+            guard cpu >= 0 else { throw SystemError(result: cpu) }
+            cpus.append(Int(cpu))
+        }
+        return cpus
+    }
+
     /// Starts a detached thread.
     /// - Parameters:
     ///   - name: shown by `top -H`, at most 15 bytes.
-    ///   - cpu: pins the thread to that CPU of the process's affinity mask, counted from 0 and
-    ///     wrapping; nil leaves it floating.
+    ///   - cpu: pins the thread to that CPU; nil leaves it floating.
     public static func start(
         _ body: any CoreBody, name: String, pinnedTo cpu: Int?
     ) throws(SystemError) {
-        var chosen: Int32?
-        if let cpu {
-            let result = cp_cpu_at(Int32(cpu))
-            guard result >= 0 else { throw SystemError(result: result) }
-            chosen = result
-        }
-        let launch = Launch(body: body, name: name, cpu: chosen)
+        let launch = Launch(body: body, name: name, cpu: cpu.map { Int32($0) })
         var attributes = pthread_attr_t()
         pthread_attr_init(&attributes)
         pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))

@@ -65,7 +65,7 @@ extension Core {
             }
             // No ghost is that large (protocol.md 6.7).
             if placement.wantsVotes { placement.vote(step.entry.key, flow: flow.index) }
-            if flows.count > 1,
+            if placement.flowCount > 1,
                 placement.verdict(step.entry.key, flow: flow.index) == .elsewhere
             {
                 totals.misplacedKeys += 1

@@ -4,11 +4,9 @@ internal import RedisTarget
 internal import Synchronization
 internal import Wire
 
-/// A flush that goes to every master of a cluster. Twice: a slot that goes from a master which has not
-/// flushed yet to one which has takes its keys along.
-struct ClusterFlush {
-    static let rounds = 2
-
+/// A flush that goes to every master, while nothing else is in flight. To those of a cluster twice: a
+/// slot that goes from a master which has not flushed yet to one which has takes its keys along.
+struct MasterFlush {
     /// 0 if none is under way.
     var round = 0
     /// Of this round, the masters that were told, and those of them that have not answered.
@@ -65,11 +63,11 @@ extension Core {
                     "its slot moved while it was written, which upset the order of its commands")
             }
         }
-        if let problem = nodes.problem, failure == nil { fail(.interrupted, problem) }
+        if let problem = nodes.problem { fail(.interrupted, problem) }
         if nodes.nextAdvance != .max {
             reactor.setTimer(Timer.cluster, after: max(0, nodes.nextAdvance - reactor.now))
         }
-        if clusterFlush.round > 0 { resumeBlockedFlows() }
+        if masterFlush.round > 0 { resumeBlockedFlows() }
     }
 
     /// Called every 100 ms: the sentinels may have another master.
@@ -126,7 +124,7 @@ extension Core {
     func settleLoss(_ loss: TargetNodes.Loss) {
         let command = loss.command
         let database = Int(command.database)
-        let isRecord = Int(command.flow) < flows.count
+        let isRecord = ownFlow(Int(command.flow)) != nil
         switch command.kind {
         case .shadow, .shadowLength, .shadowClaim, .shadowGuard:
             shadows?.lose(command)
@@ -135,15 +133,15 @@ extension Core {
         case .sweep:
             sweepCursor = Array("0".utf8)
         case .flush:
-            clusterFlush.pending -= 1
-            clusterFlush.isUpset = true
+            masterFlush.pending -= 1
+            masterFlush.isUpset = true
         case .entry where isRecord:
-            let flow = flows[Int(command.flow)]
+            let flow = flow(Int(command.flow))
             flow.settle(nextLSN: 0)
             flow.progress.snapshotByType[command.type].repaired += 1
             markLost(loss)
         case .guardedEntry where isRecord, .probe where isRecord:
-            let flow = flows[Int(command.flow)]
+            let flow = flow(Int(command.flow))
             let key = loss.encoded.key ?? loss.groupKey
             let own = sourceName(database, key)
             flow.settle(nextLSN: 0)
@@ -155,15 +153,15 @@ extension Core {
                     phase: .snapshot, flow: flow.index, database: own.database, key: own.key,
                     command: command.type.name, reply: Core.lostUnseen))
         case .journal where isRecord:
-            let flow = flows[Int(command.flow)]
+            let flow = flow(Int(command.flow))
             flow.settle(nextLSN: command.nextLSN)
             flow.progress.journalByType[command.type].repaired += 1
             markLost(loss)
         case .journalPart where isRecord:
-            flows[Int(command.flow)].settle(nextLSN: command.nextLSN)
+            flow(Int(command.flow)).settle(nextLSN: command.nextLSN)
             markLost(loss)
         case .script where isRecord:
-            let flow = flows[Int(command.flow)]
+            let flow = flow(Int(command.flow))
             flow.settle(nextLSN: command.nextLSN)
             // As if it were refused, which is no failure either.
             flow.progress.journalByType[command.type].applied += 1
@@ -242,47 +240,47 @@ extension Core {
     // MARK: Flushes
 
     /// Has all masters carry out a flush that all flows have reached. False until all have.
-    func flushCluster(
+    func flushMasters(
         _ record: JournalRecord, _ context: RecordContext
     ) throws(DecodeError) -> Bool {
-        guard clusterFlush.pending == 0 else { return false }
-        if clusterFlush.round > 0, clusterFlush.told == nodes.masters.count,
-            !clusterFlush.isUpset, clusterFlush.slotsMovedBefore == nodes.slotsMoved
+        guard masterFlush.pending == 0 else { return false }
+        if masterFlush.round > 0, masterFlush.told == nodes.masters.count,
+            !masterFlush.isUpset, masterFlush.slotsMovedBefore == nodes.slotsMoved
         {
-            clusterFlush.round += 1
-            clusterFlush.told = 0
-            guard clusterFlush.round <= ClusterFlush.rounds else {
-                clusterFlush = ClusterFlush()
+            masterFlush.round += 1
+            masterFlush.told = 0
+            guard masterFlush.round <= (nodes.isCluster ? 2 : 1) else {
+                masterFlush = MasterFlush()
                 return true
             }
-        } else if clusterFlush.round == 0 || clusterFlush.isUpset
-            || clusterFlush.slotsMovedBefore != nodes.slotsMoved
+        } else if masterFlush.round == 0 || masterFlush.isUpset
+            || masterFlush.slotsMovedBefore != nodes.slotsMoved
         {
             journalWriter.forgetFlushes()
-            clusterFlush = ClusterFlush(round: 1, slotsMovedBefore: nodes.slotsMoved)
+            masterFlush = MasterFlush(round: 1, slotsMovedBefore: nodes.slotsMoved)
         }
-        guard nodes.isQuiet || clusterFlush.told > 0 else { return false }
+        guard nodes.isQuiet || masterFlush.told > 0 else { return false }
         let masters = nodes.masters
-        while clusterFlush.told < masters.count {
-            let node = masters[clusterFlush.told]
+        while masterFlush.told < masters.count {
+            let node = masters[masterFlush.told]
             guard node.state == .ready else {
-                clusterFlush.isUpset = true
+                masterFlush.isUpset = true
                 return false
             }
             guard
                 try journalWriter.writeFlush(
                     record, context, rules: keyRules, to: node.connection) == .sent
             else { return false }
-            clusterFlush.told += 1
-            clusterFlush.pending += 1
+            masterFlush.told += 1
+            masterFlush.pending += 1
         }
         return false
     }
 
     func settleFlush(_ reply: TargetReply) {
-        clusterFlush.pending -= 1
+        masterFlush.pending -= 1
         guard reply.recordFailed else { return }
-        clusterFlush.isUpset = true
+        masterFlush.isUpset = true
         guard !isRedirected else { return nodes.wantTopology() }
         fail(
             .interrupted,

@@ -36,7 +36,7 @@ extension Core {
         flow.progress.snapshotByType[type].skipped += 1
         conflicts.keep(database: own.database, key: own.key)
         checkConflicts()
-        if findings.hasRoom(for: .kept) {
+        if shared.findings.with({ $0.hasRoom(for: .kept) }) {
             report(
                 Finding(
                     kind: .kept, database: own.database, key: own.key.printable(),

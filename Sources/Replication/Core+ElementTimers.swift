@@ -110,8 +110,7 @@ extension Core {
             return
         }
         // Another type, for instance. What has nothing to do with the key passes.
-        let flow = Int(command.flow)
-        let isMarked = flow < flows.count && markRefused(reply, flows[flow])
+        let isMarked = ownFlow(Int(command.flow)).map { markRefused(reply, $0) } ?? false
         if !isMarked { nameRefusedRemoval(key) }
         journalWriter.elementExpiries.timers?.retry(
             database: database, key: key, element: element.array(), expiry: expiry,

@@ -50,9 +50,7 @@ extension Core {
             } catch {
                 flow.dropHeld()
                 flow.isDone = true
-                perform(
-                    control.flowFailed(
-                        flow.index, SourceError(.restart, message(error, flow))))
+                tellControl(.failed(SourceError(.restart, message(error, flow))), flow.index)
             }
         }
         return true
@@ -61,7 +59,7 @@ extension Core {
     private func message(_ error: DecodeError, _ flow: Flow) -> String {
         "flow \(flow.index), byte \(error.offset), opcode \(error.opcode): the stream cannot be "
             + "read (\(error.reason)); nothing after this point was applied: run again, and report "
-            + "it with the source's version \(control.releaseText) if it comes back"
+            + "it with the source's version \(source?.releaseText ?? "") if it comes back"
     }
 
     private func step(_ flow: Flow) throws(DecodeError) -> Step {
@@ -264,7 +262,8 @@ extension Core {
     /// PFMERGE leaves copies of its result on other shards (protocol.md 6.7). Only such copies are
     /// dropped: any other key in an unexpected place is data.
     private func isGhost(_ entry: SnapshotEntry, _ flow: Flow) throws(DecodeError) -> Bool {
-        guard flows.count > 1, placement.verdict(entry.key, flow: flow.index) == .elsewhere else {
+        guard placement.flowCount > 1, placement.verdict(entry.key, flow: flow.index) == .elsewhere
+        else {
             return false
         }
         if try isHyperLogLog(entry) { return true }
@@ -272,28 +271,30 @@ extension Core {
         return false
     }
 
-    static let doubtfulCopiesSlots = 1 << 16
-
     /// It may be all that is left of a deleted key, or older than the key. One for which there is no
     /// room stays as it is.
     func noteDoubtfulCopy(database: Int, key: ByteView, _ flow: Flow) {
-        if let place = doubtfulCopies.find(database, key) {
-            if doubtfulCopies[place] != flow.index { doubtfulCopies[place] = -1 }
-        } else {
-            _ = doubtfulCopies.insert(database, key, Int32(flow.index))
+        shared.doubtfulCopies.with { copies in
+            if let place = copies.find(database, key) {
+                if copies[place] != flow.index { copies[place] = -1 }
+            } else {
+                _ = copies.insert(database, key, Int32(flow.index))
+            }
         }
     }
 
     /// A flow's journal begins: of its keys, those that a copy has been written for are read again.
     /// All baselines have come, so the votes are in.
     func markDoubtfulCopies(_ flow: Flow) {
-        for place in doubtfulCopies.places where doubtfulCopies.isUsed(at: place) {
-            let key = doubtfulCopies.key(at: place)
-            guard placement.flow(of: key.name) == flow.index, doubtfulCopies[place] != flow.index
-            else { continue }
-            markForRepair(
-                database: key.database, key: key.name, flow: flow.index, command: "PFMERGE",
-                reason: "a copy of it came before it was known where the source places keys")
+        shared.doubtfulCopies.with { copies in
+            for place in copies.places where copies.isUsed(at: place) {
+                let key = copies.key(at: place)
+                guard placement.flow(of: key.name) == flow.index, copies[place] != flow.index
+                else { continue }
+                markForRepair(
+                    database: key.database, key: key.name, flow: flow.index, command: "PFMERGE",
+                    reason: "a copy of it came before it was known where the source places keys")
+            }
         }
     }
 

@@ -265,23 +265,27 @@ extension Core {
             throw located(
                 DecodeError(.outOfOrder), flow, opcode: record.operation.rawValue)
         }
+        guard mayFlush(record) else { return .blocked }
         let context = RecordContext(
             flow: flow.index, nextLSN: record.lsn + 1, isInSnapshot: false,
             unixMilliseconds: 0)
-        if nodes.mayMove {
-            guard try flushCluster(record, context) else { return .blocked }
+        let isAwaited = nodes.mayMove || shared.coreCount > 1
+        if isAwaited {
+            if index == 0, try !flushMasters(record, context) { return .blocked }
         } else {
             guard
                 try journalWriter.writeFlush(record, context, rules: keyRules, to: target)
                     == .sent
             else { return .blocked }
         }
+        journalWriter.forgetElements(of: record, rules: keyRules)
+        endFlush()
         flowsAtFlush = 0
         for each in flows {
             if repairs.openCount > 0, let own = each.heldRecord {
                 repairs.touchAll(flow: each.index, lsn: own.lsn, now: nowMilliseconds)
             }
-            if nodes.mayMove {
+            if isAwaited {
                 // Every master has answered.
                 each.progress.journalByType[each.heldType].applied += 1
             } else {

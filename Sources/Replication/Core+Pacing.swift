@@ -43,16 +43,29 @@ extension Core {
         nodes.pace.isPaused = isPaused && !wasStopped && !isLeaving
         totals.rate = rate
         for (database, key) in keys {
-            key.withByteView { key in
-                guard !isLeftAlone(database, key) else { return }
+            key.withByteView { view in
                 // Ways of placing keys that are believed alike may name two flows, or none.
-                let homes = flows.filter { placement.verdict(key, flow: $0.index) == .home }
-                markForRepair(
-                    database: database, key: key, flow: homes.count == 1 ? homes[0].index : -1,
-                    command: "repair", reason: "an operator asked for it")
+                let homes = (0..<placement.flowCount).filter {
+                    placement.verdict(view, flow: $0) == .home
+                }
+                let home = homes.count == 1 ? homes[0] : -1
+                let core = home < 0 ? 0 : home % shared.coreCount
+                guard core == index else {
+                    return shared.send(
+                        .repairAsked(database: database, key: key, flow: home), to: core)
+                }
+                repairAsked(database, view, home)
             }
         }
-        resumeBlockedFlows()
+        tellAll(.paceChanged)
+    }
+
+    /// An operator wants a key of one of this core's flows (-1: of an unknown one) to be read again.
+    func repairAsked(_ database: Int, _ key: ByteView, _ flow: Int) {
+        guard !isLeftAlone(database, key) else { return }
+        markForRepair(
+            database: database, key: key, flow: flow, command: "repair",
+            reason: "an operator asked for it")
     }
 
     /// Whether a key that an operator names is not carried over, and so not read again; then that is
@@ -152,7 +165,7 @@ extension Core {
         totals.commandsSent = nodes.commandsSent
         totals.commandsInFlight = nodes.commandsInFlight
         totals.isPaused = nodes.pace.isPaused
-        totals.knowsPlacement = flows.count == 1 || placement.isKnown
+        totals.knowsPlacement = source?.flowCount == 1 || placement.isKnown
         let short = shortNode
         // Of several servers the one that is short, or has the least room.
         let tightest = nodes.masters.min { MemoryRoom.Sample.isTighter($0.memory, $1.memory) }

@@ -19,9 +19,16 @@ extension Core {
         database: Int, key: ByteView, flow: Int, command: String, reason: String
     ) {
         guard keeps(database: database, key: key) else { return }
+        let core = max(0, flow) % shared.coreCount
+        guard flow < 0 || core == index else {
+            return shared.send(
+                .repair(
+                    database: database, key: key.array(), flow: flow, command: command,
+                    reason: reason), to: core)
+        }
         // The target keeps its own.
         guard !conflicts.isKept(database: database, key: key) else { return }
-        guard !isLeaving, controlSocket != nil, control.acknowledges else {
+        guard !isLeaving, let source, source.acknowledges else {
             return nameForRepair(
                 database, key, flow, command, reason,
                 isLeaving ? "the run ended before" : "the source knows no LSNs")
@@ -44,13 +51,15 @@ extension Core {
         log { (log) throws(SystemError) in
             try log.opened(database: database, flow: flow, key: key.array(), reason: reason)
         }
+        hasNewRepairLines = true
     }
 
     /// What an earlier run left open, if this one goes on where that ended.
     func takeOpenRepairs() {
-        guard repairLog != nil else { return }
         do throws(SystemError) {
-            let left = try repairLog?.takeOpen(resumes: settings.position != nil) ?? []
+            let left = try shared.repairLog.with { (log) throws(SystemError) in
+                try log?.takeOpen(resumes: settings.position != nil) ?? []
+            }
             for open in left {
                 open.key.withByteView {
                     markForRepair(
@@ -207,7 +216,7 @@ extension Core {
                 kind: .repair, database: database, key: key.printable(), command: command,
                 reason: reason))
         guard isNew else { return }
-        deadLetters.add(
+        add(
             DeadLetters.Letter(
                 phase: .repair, flow: flow, database: database, key: key, command: command,
                 reply: reason))
@@ -237,14 +246,17 @@ extension Core {
         log { (log) throws(SystemError) in
             try log.closed(database: repair.database, key: repair.key)
         }
+        hasNewRepairLines = true
         repairs.close(index, isRepaired: isRepaired)
         repairProgressAt = nowMilliseconds
     }
 
     private func log(_ body: (inout RepairLog) throws(SystemError) -> Void) {
-        guard repairLog != nil else { return }
         do throws(SystemError) {
-            try body(&repairLog!)
+            try shared.repairLog.with { (log) throws(SystemError) in
+                guard log != nil else { return }
+                try body(&log!)
+            }
         } catch {
             failLog(error)
         }
@@ -253,14 +265,16 @@ extension Core {
     func openRepairLog() {
         guard let directory = settings.stateDirectory else { return }
         do throws(SystemError) {
-            repairLog = try RepairLog(directory: directory)
+            try shared.repairLog.with { (log) throws(SystemError) in
+                log = try RepairLog(directory: directory)
+            }
         } catch {
             failLog(error)
         }
     }
 
     private func failLog(_ error: SystemError) {
-        repairLog = nil
+        shared.repairLog.with { $0 = nil }
         fail(
             .interrupted,
             "cannot write \(RepairLog.fileName) in the state directory: \(error); make room and "
@@ -307,6 +321,8 @@ extension Core {
             }
             readNextKey()
         }
+        guard hasNewRepairLines else { return }
+        hasNewRepairLines = false
         log { (log) throws(SystemError) in try log.sync() }
     }
 

@@ -45,10 +45,10 @@ extension Core {
         case .startedFullSync:
             break
         case .enteredStable:
-            for flow in flows { flow.session.sessionBecameStable() }
+            tellAll(.enteredStable)
         case .leaveFlows:
             if let error = control.failure { note(error) }
-            leaveFlows()
+            tellAll(.leaveFlows)
         case .close(let error):
             if let error { note(error) }
             closeControl()
@@ -58,8 +58,10 @@ extension Core {
 
     /// The last ACK of every flow first, then the end of every flow: the first end makes the source
     /// close the other flows, and an ACK after that would meet a closed socket.
-    private func leaveFlows() {
+    func leaveFlows() {
         leave()
+        for settings in flowsToOpen { tellControl(.closed, settings.index) }
+        flowsToOpen = []
         for flow in flows {
             flow.isDone = true
             flow.dropHeld()
@@ -74,6 +76,10 @@ extension Core {
                 perform(action, on: flow)
             }
         }
+        arrive(.acknowledged)
+    }
+
+    func shutFlows() {
         for flow in flows where flow.isShuttingDown {
             flow.socket.shutdownWriting()
             reactor.resume(flow.socket)
@@ -101,27 +107,42 @@ extension Core {
         case .ready(let kind):
             flow.progress.phase = kind == .full ? .snapshot : .stable
             if kind == .partial, let start = flow.session.journalStart { beginJournal(flow, start) }
-            perform(
-                control.flowReady(
-                    flow.index, kind, now: nowMilliseconds, output: &controlOutput))
+            tellControl(.ready(kind), flow.index)
         case .endedFullSync:
             flow.progress.phase = .tail
-            perform(
-                control.flowEndedFullSync(
-                    flow.index, now: nowMilliseconds, output: &controlOutput))
+            // Who hears that all have ended theirs knows all votes.
+            shareVotes()
+            tellControl(.endedFullSync, flow.index)
         case .journalBegins(let next):
             flow.progress.phase = .stable
             beginJournal(flow, next ?? 0)
             markDoubtfulCopies(flow)
             if settings.mode == .migrate { flow.progress.phase = .finished }
         case .failed(let error):
-            perform(control.flowFailed(flow.index, error))
+            tellControl(.failed(error), flow.index)
         case .shutDownWriting:
             preconditionFailure("only leaving shuts a flow down")
         case .close:
             flow.isClosed = true
             reactor.close(flow.socket)
-            perform(control.flowClosed(flow.index))
+            tellControl(.closed, flow.index)
+        }
+    }
+
+    /// The control session hears of flows of all cores.
+    func tellControl(_ event: CoreMessage.FlowEvent, _ flow: Int) {
+        guard index == 0 else { return shared.send(.flow(flow, event), to: 0) }
+        switch event {
+        case .ready(let kind):
+            perform(
+                control.flowReady(flow, kind, now: nowMilliseconds, output: &controlOutput))
+        case .endedFullSync:
+            perform(
+                control.flowEndedFullSync(flow, now: nowMilliseconds, output: &controlOutput))
+        case .failed(let error):
+            perform(control.flowFailed(flow, error))
+        case .closed:
+            perform(control.flowClosed(flow))
         }
     }
 
@@ -136,21 +157,69 @@ extension Core {
         }
     }
 
+    /// The source has said how many flows there are: as many cores as can use it are started.
     private func openFlows(_ all: [FlowSettings]) {
-        placement = ShardPlacement(flowCount: all.count)
-        groups.watch(control.release)
-        // Seen with v1.30; v1.40 takes the expiry along.
-        journalWriter.renamesKeepExpiry =
-            control.release.map { ($0.major, $0.minor) < (1, 40) } ?? true
-        journalWriter.jsonSetEndsExpiry =
-            control.release.map { ($0.major, $0.minor) >= (1, 33) } ?? true
+        let facts = SourceFacts(
+            acknowledges: control.acknowledges, release: control.release,
+            releaseText: control.releaseText, flowCount: all.count)
+        let count = min(shared.inboxes.count, all.count)
+        do throws(SystemError) {
+            var others: [Core] = []
+            for index in 1..<max(1, count) {
+                let core = try Core(
+                    index: index, settings: settings, shared: shared, source: sourceAddress,
+                    targets: targets)
+                core.journalWriter.memcachedIncrements = journalWriter.memcachedIncrements
+                others.append(core)
+            }
+            shared.setCoreCount(count)
+            for core in others {
+                core.join(facts, all)
+                try core.start()
+            }
+        } catch {
+            // Who is not there cannot leave in order; no flow is open yet.
+            shared.fail(RunError(.interrupted, "cannot start another core: \(error)"))
+            return shared.sendAll(.halt)
+        }
+        join(facts, all)
         takeOpenRepairs()
         openElementTimers()
-        for flowSettings in all {
+        openFlows()
+    }
+
+    /// The core's part of the session.
+    private func join(_ facts: SourceFacts, _ all: [FlowSettings]) {
+        source = facts
+        flowsToOpen = all.filter { $0.index % shared.coreCount == index }
+        placement = ShardPlacement(flowCount: all.count)
+        groups.watch(facts.release)
+        // Seen with v1.30; v1.40 takes the expiry along.
+        journalWriter.renamesKeepExpiry =
+            facts.release.map { ($0.major, $0.minor) < (1, 40) } ?? true
+        journalWriter.jsonSetEndsExpiry =
+            facts.release.map { ($0.major, $0.minor) >= (1, 33) } ?? true
+    }
+
+    /// Starts the core's thread.
+    func start() throws(SystemError) {
+        shared.coreBegins()
+        do throws(SystemError) {
+            try CoreThread.start(self, name: "core-\(index)", pinnedTo: shared.cpus[index])
+        } catch {
+            shared.coreEnds()
+            throw error
+        }
+    }
+
+    /// Opens the core's flows; the target must be ready to be written to.
+    func openFlows() {
+        // Who leaves meanwhile reports the rest.
+        while !isLeaving, !flowsToOpen.isEmpty {
+            let flowSettings = flowsToOpen.removeFirst()
             do throws(SystemError) {
                 let socket = try Socket(
-                    connectingTo: sourceAddress,
-                    role: Role.firstFlow + UInt32(flowSettings.index),
+                    connectingTo: sourceAddress, role: Role.firstFlow + UInt32(flows.count),
                     inputBytes: settings.flowRingBytes, outputBytes: 1 << 12)
                 let flow = try Flow(
                     index: flowSettings.index, socket: socket,
@@ -163,7 +232,7 @@ extension Core {
                 fail(
                     .unreachable,
                     "cannot open the connection of flow \(flowSettings.index): \(error)")
-                perform(control.flowClosed(flowSettings.index))
+                tellControl(.closed, flowSettings.index)
             }
         }
     }
@@ -191,14 +260,13 @@ extension Core {
 
     /// Keeps the first reason for which the source is left.
     private func note(_ error: SourceError) {
-        guard failure == nil else { return }
         let kind: RunError.Kind =
             switch error.kind {
             case .unreachable, .unauthenticated: .unreachable
             case .refused, .loading: .refused
             default: .interrupted
             }
-        failure = RunError(kind, "source \(settings.source): \(error.message)")
+        shared.fail(RunError(kind, "source \(settings.source): \(error.message)"))
     }
 }
 

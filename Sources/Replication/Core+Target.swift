@@ -147,7 +147,7 @@ extension Core {
         case .shadow, .shadowLength, .shadowClaim:
             shadows?.settle(reply, target)
         case .shadowGuard:
-            let flow = flows[Int(reply.command.flow)]
+            let flow = flow(Int(reply.command.flow))
             shadows?.settle(reply, target)
             if reply.foundKey { flow.progress.snapshotByType[reply.command.type].read += 1 }
             _ = settleGuarded(reply, flow)
@@ -172,7 +172,7 @@ extension Core {
                         + "keys live up to a day too long")
             }
         case .entry, .guardedEntry, .probe:
-            let flow = flows[Int(reply.command.flow)]
+            let flow = flow(Int(reply.command.flow))
             flow.settle(nextLSN: 0)
             if reply.command.kind != .entry, settleGuarded(reply, flow) { return }
             if reply.command.kind == .probe, !reply.recordFailed {
@@ -194,18 +194,18 @@ extension Core {
                 flow.progress.snapshotByType[reply.command.type].applied += 1
             }
         case .journal, .script:
-            settleJournal(reply, flows[Int(reply.command.flow)])
+            settleJournal(reply, flow(Int(reply.command.flow)))
         case .journalPart:
-            settlePart(reply, flows[Int(reply.command.flow)])
+            settlePart(reply, flow(Int(reply.command.flow)))
         case .flush:
-            guard !nodes.mayMove else { return settleFlush(reply) }
+            guard masterFlush.round == 0 else { return settleFlush(reply) }
             for flow in flows { settleJournal(reply, flow) }
         }
     }
 
     private func settleJournal(_ reply: TargetReply, _ flow: Flow) {
         let isOwn = Int(reply.command.flow) == flow.index
-        flow.settle(nextLSN: isOwn ? reply.command.nextLSN : 0)
+        if isOwn { flow.settle(nextLSN: reply.command.nextLSN) } else { flow.settleFlush() }
         if reply.recordFailed {
             if reply.command.kind == .journal, markRefused(reply, flow) {
                 flow.progress.journalByType[reply.command.type].repaired += 1
@@ -250,7 +250,12 @@ extension Core {
             Finding(
                 kind: .failed, database: letter.database, key: letter.key.printable(),
                 command: letter.command, reason: letter.reply))
-        deadLetters.add(letter)
+        add(letter)
+    }
+
+    func add(_ letter: DeadLetters.Letter) {
+        shared.deadLetters.with { $0.add(letter) }
+        hasNewLetters = true
     }
 
     /// The target's error, without what it repeats of the command: that may be a value.
@@ -294,6 +299,7 @@ extension Core {
             return
         }
         isTargetUsable = true
+        guard index == 0 else { return openFlows() }
         takeRequests()
         if nodes.isCluster { databasesToCheck = databasesExpected.filter { $0 != 0 } }
         if databasesToCheck.isEmpty { startSweep() }

@@ -3,69 +3,15 @@ internal import CPlatform
 internal import DragonflySource
 internal import Reactor
 internal import RedisTarget
-internal import Synchronization
 internal import Wire
 
-/// Where to look for the target.
-struct TargetPlace: Sendable {
-    var host: String
-    var port: UInt16
-    var address: cp_address
-}
-
-/// What the core and the control thread share.
-final class CoreShared: Sendable {
-    let mailbox: Mailbox
-    let endDescriptor: Int32
-    private let state: Mutex<(progress: Progress, report: RunReport?)>
-    /// Whom the sentinels call the target's master.
-    let master = Mutex<TargetPlace?>(nil)
-    /// What the control thread wants, taken up by the core at `Core.Word.control`.
-    let requests: Mutex<ControlRequests>
-
-    init(rate: RateLimits = RateLimits()) throws(SystemError) {
-        mailbox = try Mailbox()
-        requests = Mutex(ControlRequests(rate: rate))
-        let descriptor = cp_wakeup_create()
-        guard descriptor >= 0 else { throw SystemError(result: descriptor) }
-        endDescriptor = descriptor
-        state = Mutex((Progress(), nil))
-    }
-
-    deinit {
-        _ = cp_close(endDescriptor)
-    }
-
-    var progress: Progress { state.withLock { $0.progress } }
-    var report: RunReport? { state.withLock { $0.report } }
-
-    func publish(_ progress: Progress) {
-        state.withLock { $0.progress = progress }
-    }
-
-    func end(_ report: RunReport) {
-        state.withLock {
-            $0.progress = report.progress
-            $0.report = report
-        }
-        let result = cp_wakeup_signal(endDescriptor)
-        precondition(result == 0, "a wake-up descriptor takes a signal")
-    }
-}
-
-/// One reactor thread with everything that belongs to it: the control connection, its flows, its
-/// connection to the target. Nothing in here is touched by another thread.
+/// One reactor thread with everything that belongs to it: its flows, its connections to the target, a
+/// connection that reads keys; with the first core the control connection. Nothing in here is touched
+/// by another thread.
 ///
 /// `@unchecked Sendable`, proof: it is made by the control thread, handed to its own thread by
 /// `CoreThread.start`, and used only there from then on; all that is shared is in `CoreShared`.
 final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
-    /// Words that the mailbox brings.
-    enum Word {
-        static let stop: UInt64 = 1
-        /// Look at `CoreShared.requests`.
-        static let control: UInt64 = 2
-    }
-
     enum Role {
         static let control: UInt32 = 0
         static let reader: UInt32 = 1
@@ -92,6 +38,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
 
     /// Between two looks at the clocks, and two publications of the counters.
     var tickNanoseconds: Int64 = 100_000_000
+    /// The first one, 0, has the control connection.
+    let index: Int
     let settings: ReplicationSettings
     let shared: CoreShared
     let reactor: Reactor
@@ -102,6 +50,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     /// written (see `aim`).
     var target: TargetConnection
     var targetVersion: TargetVersion?
+    let targets: [TargetPlace]
     /// Further places to begin with, if the first one does not answer.
     var seeds: [TargetPlace]
     /// Made once the target has said what it is.
@@ -117,7 +66,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     /// Databases of the source that had keys before the run.
     var sourceDatabases: [Int] = []
     var startedAt: Int64 = 0
-    var clusterFlush = ClusterFlush()
+    var masterFlush = MasterFlush()
     var targetNotices: [String] = []
     /// Once a run: the target refuses to remove elements whose expiry has come.
     var toldOfRefusedRemoval = false
@@ -130,18 +79,21 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
 
     var controlSocket: Socket?
     var control: ControlSession
+    /// Nil until the source has said how many flows there are.
+    var source: SourceFacts?
+    /// Of this core, to be opened once the target is ready.
+    var flowsToOpen: [FlowSettings] = []
     var flows: [Flow] = []
     var placement = ShardPlacement(flowCount: 1)
-    /// HyperLogLogs that were written while nothing told whether they are ghosts, with their flow, or
-    /// -1 if they came on several.
-    var doubtfulCopies: KeyTable<Int32>
     var pops: PopWatch
     var groups: StreamGroups
     var held: HeldExpiries
     var conflicts: Conflicts
 
     var repairs: RepairList
-    var repairLog: RepairLog?
+    /// Lines of `CoreShared` were added that must reach the disk.
+    var hasNewLetters = false
+    var hasNewRepairLines = false
     /// The connection that reads keys, made when the first one is to be read.
     var reader: KeyReader?
     var readerSocket: Socket?
@@ -162,10 +114,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     /// Snapshot entries whose flag was dropped; the journal's are counted by its writer.
     var stickyEntries = 0
     var memcachedEntries = 0
-    var findings = Findings()
-    var deadLetters: DeadLetters
     var totals = Progress()
-    var failure: RunError?
     var wasStopped = false
     /// The run is to end in order, once nothing is left to repair.
     var isFinishing = false
@@ -174,18 +123,28 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     /// When reading the closing control connection ends at the latest, milliseconds.
     var controlDeadline = Int64.max
     var drainDeadline = Int64.max
-    /// Flows that reached the flush that is being waited for.
+    /// Of this core, flows that reached the flush that is being waited for.
     var flowsAtFlush = 0
+    var flushStep = FlushStep.waiting
+    /// Steps that this core has reached.
+    var stepsReached = [Bool](repeating: false, count: CoreStep.allCases.count)
+    /// What only the first core knows: how many cores have reached each step, and which flush.
+    var arrivals = [Int](repeating: 0, count: CoreStep.allCases.count)
+    var flushPoint: FlushPoint?
+    var coresAtFlush = 0
 
     init(
-        settings: ReplicationSettings, shared: CoreShared, source: cp_address,
+        index: Int = 0, settings: ReplicationSettings, shared: CoreShared, source: cp_address,
         targets: [TargetPlace]
     ) throws(SystemError) {
+        self.index = index
+        self.targets = targets
         self.settings = settings
         self.shared = shared
         sourceAddress = source
         reactor = try Reactor(
-            mailbox: shared.mailbox, capacity: 1032 + TargetNodes.nodesLimit, timers: Timer.count)
+            mailbox: shared.inboxes[index].mailbox, capacity: 1032 + TargetNodes.nodesLimit,
+            timers: Timer.count)
         let greeting = TargetGreeting(
             user: settings.target.user, password: settings.target.password,
             name: settings.taskName, needsJSON: settings.types.json == .module)
@@ -194,7 +153,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
                 firstRole: Role.firstTarget, outputBytes: settings.targetRingBytes,
                 greeting: greeting, addressing: settings.clusterAddressing,
                 isFollowed: settings.sentinelMaster != nil),
-            reactor: reactor)
+            reactor: reactor, pace: shared.pace)
+        reactor.busyPollNanoseconds = Int64(settings.busyPollMicroseconds) * 1_000
         let first = targets[0]
         target = try nodes.open(host: first.host, port: first.port, address: first.address)
             .connection
@@ -204,20 +164,11 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         scratch = try RegionBuffer(capacity: 64 << 10)
         keyRules = try KeyRules(settings.keyRules)
         held = try HeldExpiries()
-        pops = try PopWatch()
+        pops = try PopWatch(shared.transactions)
         groups = try StreamGroups()
-        doubtfulCopies = try KeyTable(
-            slots: 1 << 6, slotsLimit: Core.doubtfulCopiesSlots, filler: 0)
         repairs = try RepairList(valueBytesLimit: settings.heldBytesLimit)
         conflicts = try Conflicts(
             policy: settings.conflictPolicy, directory: settings.spillDirectory)
-        deadLetters = try DeadLetters(
-            directory: settings.stateDirectory,
-            head: [
-                ("run", settings.mode == .migrate ? "migrate" : "replicate"),
-                ("task", settings.taskName), ("source", settings.source.description),
-                ("target", settings.target.description),
-            ], bytesLimit: settings.deadLetterBytesLimit)
     }
 
     var nowMilliseconds: Int64 { reactor.now / 1_000_000 }
@@ -227,35 +178,33 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     func runCore() {
         startedAt = reactor.now
         reactor.setTimer(Timer.tick, after: tickNanoseconds)
-        openRepairLog()
-        checkElementTimers()
+        if index == 0 {
+            openRepairLog()
+            checkElementTimers()
+        }
         do throws(SystemError) {
             try reactor.run(self)
         } catch {
-            failure = failure ?? RunError(.interrupted, "the event loop failed: \(error)")
+            shared.fail(RunError(.interrupted, "the event loop failed: \(error)"))
+            // Without this core nothing ends in order.
+            shared.sendAll(.halt)
         }
-        deadLetters.finish()
         publish()
-        shared.end(
-            RunReport(
-                progress: totals, error: failure, stopped: wasStopped,
-                sourceVersion: control.releaseText,
-                targetVersion: targetVersion?.description ?? "",
-                sourceID: control.replicationID))
+        if index == 0 {
+            shared.note(
+                stopped: wasStopped, sourceVersion: control.releaseText,
+                sourceID: control.replicationID,
+                targetVersion: targetVersion?.description ?? "")
+        }
+        shared.coreEnds()
     }
 
     func received(_ word: UInt64) {
-        if word == Word.control { return takeRequests() }
-        guard word == Word.stop else { return }
-        if wasStopped {
-            reactor.stop()
-            return
-        }
-        wasStopped = true
-        nodes.pace.isPaused = false
-        resumeBlockedFlows()
-        finish()
+        for message in shared.inboxes[index].take() { take(message) }
     }
+
+    /// Why the run ends before its job is done.
+    var failure: RunError? { shared.failure }
 
     /// Ends the run in order: what the journal did not tell is read from the source before it is
     /// left.
@@ -322,8 +271,16 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         }
     }
 
-    func flow(of socket: Socket) -> Flow {
-        flows[Int(socket.role - Role.firstFlow)]
+    func flow(of socket: Socket) -> Flow { flows[Int(socket.role - Role.firstFlow)] }
+
+    /// The one with that number, which must be of this core.
+    func flow(_ number: Int) -> Flow { flows[number / shared.coreCount] }
+
+    /// Nil if it is none, or not of this core.
+    func ownFlow(_ number: Int) -> Flow? {
+        let count = shared.coreCount
+        guard number >= 0, number % count == index, number / count < flows.count else { return nil }
+        return flows[number / count]
     }
 
     // MARK: Turns
@@ -365,7 +322,10 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         if !isLeaving { checkConflicts() }
         advanceRepairs()
         removeDueElements()
-        deadLetters.flush()
+        if hasNewLetters {
+            shared.deadLetters.with { $0.flush() }
+            hasNewLetters = false
+        }
         if settings.mode == .migrate { decideOnFlows() }
         for flow in flows where !flow.isClosed {
             if flow.progress.appliedLSN > 0 {
@@ -375,12 +335,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
                 flow.session.tick(now: nowMilliseconds, output: &flow.socket.output), on: flow)
             if flow.socket.bytesUnsent > 0 { reactor.markDirty(flow.socket) }
         }
-        if settings.mode == .migrate, !isFinishing, !isLeaving, !flows.isEmpty,
-            flows.allSatisfy({ $0.follows || $0.isDone })
-        {
-            finish()
-        }
-        if isFinishing, !isLeaving, mayLeaveRepairs() { leave() }
+        shareVotes()
+        advanceSteps()
         if isSourceLeft, readerSocket == nil {
             releaseHeldExpiries()
             // Removing a shadow may have to wait for its turn, too.
@@ -419,11 +375,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         pops.finish { markForRepair($0) }
         endRepairs()
         nodes.pace.end()
-        for flow in flows {
-            flow.isDone = true
-            flow.dropHeld()
-            reactor.resume(flow.socket)
-        }
+        endFlows()
+        guard index == 0 else { return shared.send(.leave, to: 0) }
         guard controlSocket != nil else {
             sourceIsLeft()
             return
@@ -431,29 +384,36 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         perform(control.stop())
     }
 
+    /// Nothing more is taken from the source.
+    func endFlows() {
+        for flow in flows {
+            flow.isDone = true
+            flow.dropHeld()
+            reactor.resume(flow.socket)
+        }
+    }
+
     func fail(_ kind: RunError.Kind, _ message: String) {
-        if failure == nil { failure = RunError(kind, message) }
+        shared.fail(RunError(kind, message))
         leave()
     }
 
+    /// The control connection has ended.
     func sourceIsLeft() {
         guard !isSourceLeft else { return }
-        isSourceLeft = true
-        isLeaving = true
         if let controlSocket { reactor.close(controlSocket) }
-        drainDeadline = reactor.now + Core.drainLimitNanoseconds
+        tellAll(.sourceIsLeft)
     }
 
     /// False for a key to repair that is named already.
     @discardableResult
     func report(_ finding: Finding) -> Bool {
-        findings.add(finding)
+        shared.findings.with { $0.add(finding) }
     }
 
     func publish() {
         totals.phase = phase
         totals.flows = flows.map(\.progress)
-        totals.keysToRepair = findings.keysToRepair
         totals.keysRepaired = repairs.repaired
         totals.keysKept = conflicts.kept.count
         totals.repairsOpen = repairs.openCount
@@ -471,12 +431,10 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         totals.expiriesNotHeld = held.notHeld
         totals.pendingEntriesDropped =
             (entries?.pendingEntriesDropped ?? 0) + (shadows?.pendingEntriesDropped ?? 0)
-        totals.findings = findings.list
-        totals.deadLetters = deadLetters.progress
         totals.notices =
             (targetNotices + (lane.refusal.map { [$0] } ?? [])).map { "target: \($0)" }
             + control.warnings.map { "source: \($0)" }
-        shared.publish(totals)
+        shared.publish(totals, of: index)
     }
 
     private var phase: Progress.Phase {

@@ -27,6 +27,8 @@ final class Flow {
     var waitsForFlush = false
     /// Records, and parts of records, that were sent and are not yet answered.
     var recordsPending = 0
+    /// Of these, what the snapshot stream brought.
+    private(set) var baselinesPending = 0
     /// Which ones, if they may be answered in another order; nil if there is only one connection.
     var window: AppliedWindow?
     /// Parts of the held record have gone out, and its last is counted as sent already.
@@ -54,7 +56,7 @@ final class Flow {
     /// A record, or a part of one, goes out.
     func sent(nextLSN: UInt64) {
         recordsPending += 1
-        if nextLSN > 0 { window?.add(nextLSN) }
+        if nextLSN > 0 { window?.add(nextLSN) } else { baselinesPending += 1 }
     }
 
     /// It is answered. `nextLSN` is the LSN after the record, 0 in the snapshot.
@@ -64,7 +66,16 @@ final class Flow {
         if nextLSN > 0 {
             progress.appliedLSN = max(
                 progress.appliedLSN, window?.settle(nextLSN) ?? nextLSN)
+        } else {
+            baselinesPending -= 1
         }
+        settleIdle()
+    }
+
+    /// The flush of all flows is answered to the one that sent it.
+    func settleFlush() {
+        recordsPending -= 1
+        precondition(recordsPending >= 0)
         settleIdle()
     }
 

@@ -273,12 +273,14 @@ struct JournalWriter: ~Copyable {
             return try writeFlushes(rules.ownDatabases, record, context, target)
         }
         if !isWhole { record.database = rules.target(ofDatabase: record.database) }
-        let outcome = try pass(record, context, target, kind: .flush, demand: .nothing)
-        if outcome == .sent {
-            let isAll = match(record).rule == .flushAll
-            elementExpiries.removeAll(database: isAll ? nil : record.database)
-        }
-        return outcome
+        return try pass(record, context, target, kind: .flush, demand: .nothing)
+    }
+
+    /// What a flush deletes has no elements.
+    mutating func forgetElements(of record: JournalRecord, rules: KeyRules) {
+        let isWhole = match(record).rule == .flushAll
+        let database = isWhole ? nil : rules.target(ofDatabase: record.database)
+        elementExpiries.removeAll(database: database)
     }
 
     /// A flush that was sent in part begins anew.
@@ -306,7 +308,6 @@ struct JournalWriter: ~Copyable {
             databasesFlushed += 1
         }
         databasesFlushed = 0
-        elementExpiries.removeAll()
         return .sent
     }
 

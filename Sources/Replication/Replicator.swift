@@ -28,7 +28,7 @@ public final class Replicator: Sendable {
         let source = try Replicator.resolve(settings.source, "source")
         let targets = try Replicator.targetPlaces(settings)
         do throws(SystemError) {
-            shared = try CoreShared(rate: settings.rate)
+            shared = try CoreShared(settings)
             core = try Core(settings: settings, shared: shared, source: source, targets: targets)
         } catch {
             throw RunError(.unreachable, "cannot begin to connect to \(settings.target): \(error)")
@@ -81,7 +81,7 @@ public final class Replicator: Sendable {
                 try CoreThread.start(
                     SentinelWatch(sentinels, name: name, shared), name: "sentinels", pinnedTo: nil)
             }
-            try CoreThread.start(core, name: "core-0", pinnedTo: settings.pinsThreads ? 0 : nil)
+            try core.start()
         } catch {
             throw RunError(.interrupted, "cannot start a thread: \(error)")
         }
@@ -90,8 +90,7 @@ public final class Replicator: Sendable {
     /// Asks for an orderly end: the source is left as it wants to be (protocol.md 9.1), what is in
     /// flight is answered, then the run ends. A second call ends it at once.
     public func requestStop() {
-        // A full box already holds the request.
-        _ = shared.mailbox.post(Core.Word.stop)
+        shared.sendAll(.stop)
     }
 
     /// Changes the limits of a run under way.
@@ -119,8 +118,7 @@ public final class Replicator: Sendable {
 
     private func request(_ change: (inout ControlRequests) -> Void) {
         shared.requests.withLock { change(&$0) }
-        // A full box already holds such a word, or the end.
-        _ = shared.mailbox.post(Core.Word.control)
+        shared.send(.requests, to: 0)
     }
 
     /// Readable (poll) once the run has ended.

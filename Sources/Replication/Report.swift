@@ -278,6 +278,38 @@ public struct Progress: Sendable {
 
     public init() {}
 
+    /// What several cores have done together: of the first, and what the others add. Flow f is of core
+    /// f mod their number.
+    init(joining cores: [Progress]) {
+        self = cores[0]
+        flows = (0..<cores.reduce(0) { $0 + $1.flows.count }).compactMap { flow in
+            let own = cores[flow % cores.count].flows
+            return flow / cores.count < own.count ? own[flow / cores.count] : nil
+        }
+        for core in cores.dropFirst() {
+            phase = min(phase, core.phase)
+            for sum in Progress.sums { self[keyPath: sum] += core[keyPath: sum] }
+            isPaused = isPaused || core.isPaused
+            if hold == .none { hold = core.hold }
+            if memoryNeeded < core.memoryNeeded {
+                memoryNeeded = core.memoryNeeded
+                targetMemory = core.targetMemory
+            }
+            knowsPlacement = knowsPlacement && core.knowsPlacement
+            notices += core.notices.filter { !notices.contains($0) }
+        }
+    }
+
+    private static var sums: [WritableKeyPath<Progress, Int>] {
+        [
+            \.keysKept, \.recordsOfKeptKeys, \.ghostKeys, \.misplacedKeys, \.keysRepaired,
+            \.repairsOpen, \.memberExpiriesDropped, \.elementsRemoved, \.elementsOpen,
+            \.jsonTextsWritten, \.stickyFlagsDropped, \.memcachedFlagsDropped, \.scriptsLoaded,
+            \.expiriesHeld, \.expiriesNotHeld, \.pendingEntriesDropped, \.bytesSent,
+            \.commandsSent, \.commandsInFlight, \.memoryRefusals,
+        ]
+    }
+
     public var snapshot: RecordCounts { snapshotByType.total }
     public var journal: RecordCounts { journalByType.total }
     public var snapshotByType: CountsByType { sum(\.snapshotByType) }

@@ -1,4 +1,6 @@
+internal import Bytes
 internal import Glibc
+internal import Reactor
 public import RedisTarget
 
 /// Where a server listens and how to log in.
@@ -76,6 +78,48 @@ public struct ReplicationSettings: Sendable {
         case panic
     }
 
+    /// How many reactor threads.
+    public enum Cores: Sendable, Equatable, CustomStringConvertible {
+        public static let limit = 256
+
+        /// One for each CPU that the process may use.
+        case automatic
+        case count(Int)
+        /// One on each of these CPUs.
+        case cpus([Int])
+
+        /// `auto`, a number of threads, or at least two CPUs with commas between them; nil for anything
+        /// else.
+        public init?(_ text: String) {
+            if text == "auto" {
+                self = .automatic
+                return
+            }
+            let numbers = text.split(separator: ",", omittingEmptySubsequences: false).map {
+                Int($0.trimmingPrefix(" "))
+            }
+            let known = numbers.compactMap { $0 }
+            guard known.count == numbers.count, known.count <= Cores.limit else { return nil }
+            if known.count == 1 {
+                guard (1...Cores.limit).contains(known[0]) else { return nil }
+                self = .count(known[0])
+            } else {
+                guard Set(known).count == known.count, known.allSatisfy({ $0 >= 0 }) else {
+                    return nil
+                }
+                self = .cpus(known)
+            }
+        }
+
+        public var description: String {
+            switch self {
+            case .automatic: "auto"
+            case .count(let count): String(count)
+            case .cpus(let cpus): cpus.map(String.init).joined(separator: ",")
+            }
+        }
+    }
+
     /// What kind of target is expected.
     public enum TargetKind: String, Sendable, CaseIterable {
         /// Whatever the first node that answers says it is.
@@ -102,10 +146,12 @@ public struct ReplicationSettings: Sendable {
     public var taskName: String
     /// Directory for reports; created if missing. Nil writes none.
     public var stateDirectory: String?
-    /// Reactor threads; nil means one per flow up to the CPUs available.
-    public var cores: Int?
+    /// Reactor threads, of which never more run than there are flows.
+    public var cores = Cores.automatic
     /// Whether each thread stays on one CPU.
     public var pinsThreads: Bool
+    /// How long a thread looks for work before it sleeps. 0 lets it sleep at once.
+    public var busyPollMicroseconds = 0
     public var writeMethod: WriteMethod
     /// Which keys are carried over, and under which names.
     public var keyRules = KeyRuleSettings()
@@ -147,6 +193,30 @@ public struct ReplicationSettings: Sendable {
     /// What cannot be written in parts, and is held: one element, a packed container, a journal
     /// record, a value under repair. No string of a Redis is larger.
     public var heldBytesLimit: Int { min(valueBytesLimit, 512 << 20) }
+
+    /// The CPUs that this process may use.
+    public static func availableCPUs() throws(RunError) -> [Int] {
+        do throws(SystemError) {
+            return try CoreThread.availableCPUs()
+        } catch {
+            throw RunError(.interrupted, "cannot tell which CPUs there are: \(error)")
+        }
+    }
+
+    /// For each core that there may be the CPU that it stays on; nil lets it float. Asked on a thread
+    /// that is not pinned.
+    func cpusOfCores() throws(SystemError) -> [Int?] {
+        let available = try CoreThread.availableCPUs()
+        let wanted: [Int] =
+            switch cores {
+            case .automatic: available
+            case .count(let count): (0..<count).map { available[$0 % available.count] }
+            case .cpus(let cpus): cpus
+            }
+        // The expiries that we carry out are kept by one core.
+        let used = types.expiresByUs ? wanted.prefix(1) : wanted[...]
+        return used.map { pinsThreads ? $0 : nil }
+    }
 
     /// Where files lie that end with the run.
     var spillDirectory: String {

@@ -23,9 +23,23 @@ struct ShardPlacement {
         case unknown
     }
 
-    private let flowCount: Int
-    private var seen = 0
-    private var votes = (0, 0, 0)
+    /// Keys that voted, and the points of each way.
+    struct Votes: Sendable {
+        fileprivate var seen = 0
+        fileprivate var points = (0, 0, 0)
+
+        fileprivate mutating func add(_ other: Votes) {
+            seen += other.seen
+            points.0 += other.points.0
+            points.1 += other.points.1
+            points.2 += other.points.2
+        }
+    }
+
+    let flowCount: Int
+    private var votes = Votes()
+    /// Those since the last `join`.
+    private var newVotes = Votes()
 
     init(flowCount: Int) {
         self.flowCount = flowCount
@@ -34,29 +48,41 @@ struct ShardPlacement {
     /// Whether a way is believed so far: none is better, and it places at least 15 of 16 keys right.
     /// Ways are equally good until a key comes that tells them apart.
     func isBelieved(_ way: Way) -> Bool {
-        let best = max(votes.0, votes.1, votes.2)
-        return seen >= ShardPlacement.quorum && best * 16 >= seen * 15 && votes(of: way) == best
+        let best = max(votes.points.0, votes.points.1, votes.points.2)
+        return votes.seen >= ShardPlacement.quorum && best * 16 >= votes.seen * 15
+            && points(of: way) == best
     }
 
     /// Whether any way is believed.
     var isKnown: Bool { Way.allCases.contains { isBelieved($0) } }
 
-    private func votes(of way: Way) -> Int {
+    private func points(of way: Way) -> Int {
         switch way {
-        case .wholeKey: votes.0
-        case .hashTag: votes.1
-        case .slot: votes.2
+        case .wholeKey: votes.points.0
+        case .hashTag: votes.points.1
+        case .slot: votes.points.2
         }
     }
 
-    var wantsVotes: Bool { seen < ShardPlacement.voters && flowCount > 1 }
+    var wantsVotes: Bool { votes.seen < ShardPlacement.voters && flowCount > 1 }
+
+    var hasNewVotes: Bool { newVotes.seen > 0 }
 
     /// Lets a key vote that came on `flow`.
     mutating func vote(_ key: ByteView, flow: Int) {
-        seen += 1
-        if home(of: key, .wholeKey) == flow { votes.0 += 1 }
-        if home(of: key, .hashTag) == flow { votes.1 += 1 }
-        if home(of: key, .slot) == flow { votes.2 += 1 }
+        var vote = Votes(seen: 1)
+        if home(of: key, .wholeKey) == flow { vote.points.0 = 1 }
+        if home(of: key, .hashTag) == flow { vote.points.1 = 1 }
+        if home(of: key, .slot) == flow { vote.points.2 = 1 }
+        votes.add(vote)
+        newVotes.add(vote)
+    }
+
+    /// Adds the votes since the last call to those of all cores, and takes these over.
+    mutating func join(_ all: inout Votes) {
+        all.add(newVotes)
+        newVotes = Votes()
+        votes = all
     }
 
     func verdict(_ key: ByteView, flow: Int) -> Verdict {

@@ -23,8 +23,14 @@ struct RunOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Name of the run in CLIENT LIST.", valueName: "name"))
     var taskName: String?
 
-    @Option(help: ArgumentHelp("Reactor threads: a number, or auto (default).", valueName: "n"))
+    @Option(
+        help: ArgumentHelp(
+            "Reactor threads: a number, auto (default: one per CPU), or CPUs as 0,2,4; never more"
+                + " than flows.", valueName: "n"))
     var cores: String?
+
+    @Flag(help: "Let the threads float; else each stays on one CPU.")
+    var noPin = false
 
     @Option(
         help: ArgumentHelp(
@@ -73,6 +79,7 @@ struct RunOptions: ParsableArguments {
             ("--target", "target.addr", target),
             ("--task-name", "taskName", taskName),
             ("--cores", "cores", cores),
+            ("--no-pin", "advanced.pinThreads", noPin ? "false" : nil),
             ("--max-ops", "target.rate.operationsPerSecond", maxOps),
             ("--max-bytes", "target.rate.bytesPerSecond", maxBytes),
             ("--state-dir", "stateDir", stateDir),

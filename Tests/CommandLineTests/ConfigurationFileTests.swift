@@ -31,7 +31,8 @@ struct ConfigurationFileTests {
                 "f.yaml:3:3: source.adr: unknown key; did you mean source.addr?",
                 "f.yaml:6:9: target: must hold keys of its own: addr, username, password, tls,"
                     + " type, cluster, sentinel, rate",
-                "f.yaml:7:8: cores: must be auto or a number from 1 to 1024",
+                "f.yaml:7:8: cores: must be auto, a number from 1 to 256, or CPUs by their numbers, each once: "
+                    + "0,2,4",
                 "f.yaml:12:14: writeMethod: must be one of auto, restore, commands, not fast",
                 "f.yaml:4:13: source.password: must be text, not a list",
                 "f.yaml:5:8: source.tls: must be true or false",

@@ -38,7 +38,7 @@ struct ConfigurationResolverTests {
             settings.source
                 == Endpoint(host: "flag", port: 6379, user: "fileuser", password: "envsecret"))
         #expect(settings.target == Endpoint(host: "file", port: 2))
-        #expect(settings.cores == nil)
+        #expect(settings.cores == .automatic)
         #expect(settings.taskName == "filetask")
     }
 
@@ -124,7 +124,8 @@ struct ConfigurationResolverTests {
             ])
         #expect(
             resolver.problems.map(\.description).sorted() == [
-                "DF2REDIS_CORES: must be auto or a number from 1 to 1024",
+                "DF2REDIS_CORES: must be auto, a number from 1 to 256, or CPUs by their numbers, each once: "
+                    + "0,2,4",
                 "DF2REDIS_TARGET_TLS: TLS is not available in this version; set it to false on a"
                     + " network you trust, or use a local TLS tunnel such as stunnel",
             ])
@@ -180,11 +181,35 @@ struct ConfigurationResolverTests {
     }
 
     /// One thread does the work so far; asking for more is answered.
-    @Test func cores() {
-        let notices = resolve(flags: servers + [("--cores", "cores", "4")]).notices
-        #expect(notices.map(\.description).first?.contains("one thread") == true)
-        #expect(resolve(flags: servers + [("--cores", "cores", "1")]).notices == [])
-        #expect(resolve(flags: servers + [("--cores", "cores", "auto")]).notices == [])
+    @Test(arguments: [
+        ("auto", ReplicationSettings.Cores.automatic), ("1", .count(1)), ("256", .count(256)),
+        ("0,1", .cpus([0, 1])), ("4, 2", .cpus([4, 2])),
+    ])
+    func coresAreRead(_ text: String, _ cores: ReplicationSettings.Cores) {
+        #expect(ReplicationSettings.Cores(text) == cores)
+    }
+
+    @Test(arguments: ["0", "257", "-1", "x", "1,", ",1", "1,1", "0,-1", "1.5", "0;1"])
+    func coresAreRefused(_ text: String) {
+        #expect(ReplicationSettings.Cores(text) == nil)
+        let problems = resolve(flags: servers + [("--cores", "cores", text)]).problems
+        #expect(problems.count == 1)
+    }
+
+    /// A thread cannot stay on a CPU that the process may not use, or float on one that is named.
+    @Test func cpusMustBeThere() throws {
+        let first = try #require(ReplicationSettings.availableCPUs().first)
+        for (cores, pins, word) in [
+            ("\(first),100000", "true", "names CPU 100000"),
+            ("\(first),100000", "false", "--no-pin"),
+        ] {
+            let resolver = resolve(
+                flags: servers + [
+                    ("--cores", "cores", cores), ("--no-pin", "advanced.pinThreads", pins),
+                ])
+            let problems = resolver.settings(mode: .migrate).problems
+            #expect(problems.count == 1 && problems[0].reason.contains(word), "\(problems)")
+        }
     }
 
     @Test func missingServers() {

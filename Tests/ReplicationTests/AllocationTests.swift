@@ -87,7 +87,8 @@ import Testing
             }
             settings.conflictPolicy = policy
             settings.rate = rate
-            let shared = try CoreShared(rate: rate)
+            settings.cores = .count(1)
+            let shared = try CoreShared(settings)
             let core = try Core(
                 settings: settings, shared: shared,
                 source: try Replicator.resolve(settings.source, "source"),
@@ -128,7 +129,7 @@ import Testing
             let settings = ReplicationSettings(
                 mode: .replicate, source: Endpoint(host: "127.0.0.1", port: master.port),
                 target: Endpoint(host: "127.0.0.1", port: redis.port))
-            let shared = try CoreShared()
+            let shared = try CoreShared(settings)
             let core = try Core(
                 settings: settings, shared: shared,
                 source: try Replicator.resolve(settings.source, "source"),
@@ -177,7 +178,7 @@ private final class AllocationWatch: ReactorOwner {
         // The journal inside the snapshot warms up what the journal after it uses.
         journal.note(core.flows.reduce(0) { $0 + $1.progress.journal.applied })
         if snapshot.end != nil, journal.end != nil, !core.wasStopped {
-            core.received(Core.Word.stop)
+            core.take(.stop)
         }
     }
 
@@ -205,7 +206,7 @@ private final class PartWatch: ReactorOwner {
         let sent = max(core.target.commandsSent, core.lane.bytesSent >> 18)
         if start == nil, sent >= 200 { start = (sent, ag_allocations()) }
         guard let start, core.shadows?.isOpen(flow: 0, number: 1) ?? false else {
-            if start != nil, !core.wasStopped { core.received(Core.Word.stop) }
+            if start != nil, !core.wasStopped { core.take(.stop) }
             return
         }
         commands = sent - start.commands

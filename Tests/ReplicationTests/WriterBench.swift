@@ -136,8 +136,10 @@ final class WriterBench {
         let payload = try TestRecord(words.map { Array($0.utf8) })
         let context = RecordContext(
             flow: 0, nextLSN: 8, isInSnapshot: false, unixMilliseconds: WriterBench.now)
-        return try writer.writeFlush(
-            payload.record(database: database, transaction: 1), context, rules: rules, to: target)
+        let record = payload.record(database: database, transaction: 1)
+        let outcome = try writer.writeFlush(record, context, rules: rules, to: target)
+        if outcome == .sent { writer.forgetElements(of: record, rules: rules) }
+        return outcome
     }
 
     /// The key that messages name for a record.

@@ -24,8 +24,9 @@ struct Configuration {
     var sentinelPassword: String?
     /// Nil writes no files.
     var stateDirectory: String?
-    /// Nil means one per flow, up to the CPUs available.
-    var cores: Int?
+    var cores = ReplicationSettings.Cores.automatic
+    var pinsThreads = true
+    var busyPollMicroseconds = 0
     var writeMethod = ReplicationSettings.WriteMethod.automatic
     /// Without the prefixes, which are joined at the end.
     var keyRules = KeyRuleSettings()
@@ -85,6 +86,8 @@ struct Configuration {
         settings.taskName = taskName
         settings.stateDirectory = stateDirectory
         settings.cores = cores
+        settings.pinsThreads = pinsThreads
+        settings.busyPollMicroseconds = busyPollMicroseconds
         settings.writeMethod = writeMethod
         settings.acceptsSourceRisk = acceptsSourceRisk
         settings.keyRules = keyRules
@@ -96,6 +99,7 @@ struct Configuration {
         settings.valueBytesLimit = valueBytesLimit ?? settings.valueBytesLimit
         settings.deadLetterBytesLimit = deadLetterBytesLimit ?? settings.deadLetterBytesLimit
         settings.types = types
+        if let problem = coresProblem() { return (nil, [problem]) }
         if types.expiresByUs, stateDirectory == nil {
             let key =
                 types.hashFieldExpiry == .byUs ? "types.hashFieldExpiry" : "types.setMemberExpiry"
@@ -107,6 +111,24 @@ struct Configuration {
             return (nil, problems)
         }
         return (settings, [])
+    }
+
+    /// What keeps the run from the CPUs that `cores` names.
+    private func coresProblem() -> ConfigurationProblem? {
+        guard case .cpus(let cpus) = cores else { return nil }
+        let reason: String
+        if !pinsThreads {
+            reason = "names CPUs, which contradicts --no-pin; give a number, or pin"
+        } else if let available = try? ReplicationSettings.availableCPUs(),
+            let missing = cpus.first(where: { !available.contains($0) })
+        {
+            reason =
+                "names CPU \(missing), which this process may not use; it may use "
+                + available.map(String.init).joined(separator: ",")
+        } else {
+            return nil
+        }
+        return ConfigurationProblem(origin: origins["cores"], key: "cores", reason: reason)
     }
 
     /// Where to begin, in this order: what the address names, then the seeds, each once. Empty if
@@ -240,13 +262,15 @@ struct Configuration {
                     Self.limit(settings.rate.maxLatencyMilliseconds)
                 ),
                 ("stateDir", settings.stateDirectory ?? "(none: no report is written)"),
-                ("cores", settings.cores.map(String.init) ?? "auto"),
+                ("cores", settings.cores.description),
                 ("writeMethod", settings.writeMethod.rawValue),
                 ("conflict.policy", settings.conflictPolicy.rawValue),
                 ("types.json", settings.types.json.rawValue),
                 ("types.hashFieldExpiry", settings.types.hashFieldExpiry.rawValue),
                 ("types.setMemberExpiry", settings.types.setMemberExpiry.rawValue),
                 ("types.probabilistic", settings.types.probabilistic.rawValue),
+                ("advanced.pinThreads", String(settings.pinsThreads)),
+                ("advanced.busyPollMicroseconds", String(settings.busyPollMicroseconds)),
                 ("advanced.flowRingBytes", String(settings.flowRingBytes)),
                 ("advanced.targetRingBytes", String(settings.targetRingBytes)),
                 ("advanced.bigValueBytes", String(settings.bigValueBytes)),

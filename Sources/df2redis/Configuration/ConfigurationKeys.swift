@@ -68,14 +68,12 @@ enum ConfigurationKeys {
             return .taken
         },
         .text("cores") { configuration, value in
-            if value == "auto" {
-                configuration.cores = nil
-            } else if let cores = Int(value), (1...1024).contains(cores) {
-                configuration.cores = cores
-                if cores > 1 { return .notice("this version runs on one thread; more come later") }
-            } else {
-                return .refused("must be auto or a number from 1 to 1024")
+            guard let cores = ReplicationSettings.Cores(value) else {
+                return .refused(
+                    "must be auto, a number from 1 to \(ReplicationSettings.Cores.limit), or CPUs by"
+                        + " their numbers, each once: 0,2,4")
             }
+            configuration.cores = cores
             return .taken
         },
         .choice("writeMethod", ReplicationSettings.WriteMethod.allCases.map(\.rawValue)) {
@@ -355,6 +353,14 @@ enum ConfigurationKeys {
         },
         .ringBytes("advanced.targetRingBytes") { configuration, value in
             configuration.targetRingBytes = value
+        },
+        .boolean("advanced.pinThreads") { configuration, value in
+            configuration.pinsThreads = value
+            return .taken
+        },
+        .integer("advanced.busyPollMicroseconds", 0...1_000_000) { configuration, value in
+            configuration.busyPollMicroseconds = value
+            return .taken
         },
         .integer("advanced.bigValueBytes", 4096...(1 << 30)) { configuration, value in
             configuration.bigValueBytes = value

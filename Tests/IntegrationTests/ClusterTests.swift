@@ -107,8 +107,7 @@ import Testing
     /// only what would have to be read again from the source cannot be had, and is named.
     @Test func recordingsLeadToTheirState() throws {
         let cluster = try RedisCluster()
-        for replay in try ReplayCase.all
-        where replay.segmentation == .whole && replay.method == .automatic {
+        for replay in try ReplayCase.onCores {
             for server in cluster.servers { try server.client().call("FLUSHALL") }
             try play(replay, into: cluster)
         }
@@ -122,7 +121,10 @@ import Testing
         try "dbs: {0: 0}\nflush: apply\n".write(toFile: path, atomically: true, encoding: .utf8)
         let run = try RecordedRun(
             "replicate", source: .recording(played),
-            arguments: ["--write-method", replay.method.rawValue, "--config", path],
+            arguments: [
+                "--write-method", replay.method.rawValue, "--config", path,
+                "--cores", "\(replay.cores ?? 1)",
+            ],
             movingTarget: cluster)
         try run.waitUntilApplied()
         run.interrupt()

@@ -225,11 +225,13 @@ struct TrafficRun {
         let method = [WriteMethod.automatic, .restore].randomElement(using: &random) ?? .automatic
         mayFlush = seed % 3 == 0
         restsFlows = seed % 4 < 2
-        title =
+        let title =
             "seed \(seed), release \(release.rawValue), \(emulation.flowCount) flows, "
             + "\(emulation.stream.compression), chunks of \(emulation.stream.chunkBytes), "
             + "\(segmentation), \(method.rawValue)" + (restsFlows ? ", flows rest" : "")
             + (rules.map { ", \($0.name)" } ?? "")
+        let cores = Int.random(in: 1...4, using: &random)
+        self.title = title + ", \(cores) cores"
         self.emulation = emulation
         let rests = restsFlows ? Self.rests(flowCount: emulation.flowCount, &random) : []
         traffic = RandomTraffic(options)
@@ -237,7 +239,7 @@ struct TrafficRun {
         let before = Int.random(in: 0...records / 4, using: &random)
         self.random = random
         directory = try TemporaryDirectory()
-        var arguments = ["--write-method", method.rawValue]
+        var arguments = ["--write-method", method.rawValue, "--cores", "\(cores)"]
         if let rules {
             // Whatever the target holds is of this run.
             let text = rules.configuration + "\nflush: apply\n"

@@ -90,11 +90,28 @@ final class RecordedRun {
 
     convenience init(
         _ command: String, playing recording: TestSupport.Recording, method: WriteMethod,
-        segmentation: Segmentation, on server: TargetServer = .system
+        segmentation: Segmentation, cores: Int? = nil, on server: TargetServer = .system
     ) throws {
         try self.init(
             command, source: .recording(DragonflySimulator.Recording(folder: recording.path)),
-            segmentation: segmentation, arguments: ["--write-method", method.rawValue], on: server)
+            segmentation: segmentation,
+            arguments: ["--write-method", method.rawValue]
+                + (cores.map { ["--cores", "\($0)"] } ?? []), on: server)
+    }
+
+    /// The program's threads by name, and the CPUs that each may use.
+    func threads() throws -> [String: String] {
+        let folder = "/proc/\(program.processIdentifier)/task"
+        var threads: [String: String] = [:]
+        for task in try FileManager.default.contentsOfDirectory(atPath: folder) {
+            let status = try String(contentsOfFile: "\(folder)/\(task)/status", encoding: .utf8)
+            func value(_ name: String) -> String {
+                status.split(separator: "\n").first { $0.hasPrefix(name + ":\t") }
+                    .map { String($0.dropFirst(name.count + 2)) } ?? ""
+            }
+            threads[value("Name")] = value("Cpus_allowed_list")
+        }
+        return threads
     }
 
     deinit {

@@ -6,12 +6,12 @@ import Testing
 /// What real servers sent, played through df2redis into a real redis-server: every key that Redis
 /// can hold must be there and equal, by every way of writing and in every segmentation.
 @Suite struct RecordingTests {
-    @Test(arguments: try ReplayCase.all)
+    @Test(arguments: try ReplayCase.all + ReplayCase.onCores)
     func replicateLeadsToTheRecordedState(_ replay: ReplayCase) throws {
         let recording = replay.recording
         let run = try RecordedRun(
             "replicate", playing: recording, method: replay.method,
-            segmentation: replay.segmentation)
+            segmentation: replay.segmentation, cores: replay.cores)
         try run.waitUntilApplied()
         run.interrupt()
         let outcome = try run.waitForEnd()
@@ -130,29 +130,49 @@ struct ReplayCase: Sendable, CustomTestStringConvertible, CustomStringConvertibl
     var method: WriteMethod
     var segmentation: Segmentation
     var target = TargetServer.system
+    /// Nil is as many as the program takes.
+    var cores: Int?
 
     var description: String {
         "\(recording), \(method.rawValue), \(segmentation), to \(target.rawValue)"
+            + (cores.map { ", \($0) cores" } ?? "")
     }
     var testDescription: String { description }
+
+    /// Recordings that begin with a snapshot.
+    private static var complete: [TestSupport.Recording] {
+        get throws {
+            try TestSupport.Recording.all().filter { $0.flows.allSatisfy { !$0.isPartial } }
+        }
+    }
+
+    /// Each on as many cores as can have a flow.
+    static var onCores: [ReplayCase] {
+        get throws {
+            try complete.flatMap { recording in
+                (1...recording.flows.count).map {
+                    ReplayCase(
+                        recording: recording, method: .automatic, segmentation: .whole, cores: $0)
+                }
+            }
+        }
+    }
 
     /// Every recording that begins with a snapshot, by every method, whole and in random segments.
     static var all: [ReplayCase] {
         get throws {
-            try TestSupport.Recording.all()
-                .filter { $0.flows.allSatisfy { !$0.isPartial } }
-                .flatMap { recording in
-                    WriteMethod.allCases.flatMap { method in
-                        [Segmentation.whole, .random(seed: 7)].map {
-                            ReplayCase(recording: recording, method: method, segmentation: $0)
-                        }
-                    } + [
-                        ReplayCase(
-                            recording: recording, method: .automatic,
-                            // A system call a byte is too slow for the long ones.
-                            segmentation: .fixed(recording.name.hasSuffix("live") ? 13 : 1))
-                    ]
-                }
+            try complete.flatMap { recording in
+                WriteMethod.allCases.flatMap { method in
+                    [Segmentation.whole, .random(seed: 7)].map {
+                        ReplayCase(recording: recording, method: method, segmentation: $0)
+                    }
+                } + [
+                    ReplayCase(
+                        recording: recording, method: .automatic,
+                        // A system call a byte is too slow for the long ones.
+                        segmentation: .fixed(recording.name.hasSuffix("live") ? 13 : 1))
+                ]
+            }
         }
     }
 

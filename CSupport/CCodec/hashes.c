@@ -5,7 +5,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-static uint16_t crc16_table[256];
+static uint16_t crc16_table[8][256];
 static uint64_t crc64_table[8][256];
 
 // Tables are filled before main, so that no first use races with another.
@@ -14,7 +14,7 @@ __attribute__((constructor)) static void fill_tables(void) {
         uint16_t crc = (uint16_t)(i << 8);
         for (int bit = 0; bit < 8; bit++)
             crc = (uint16_t)(crc & 0x8000 ? (crc << 1) ^ 0x1021 : crc << 1);
-        crc16_table[i] = crc;
+        crc16_table[0][i] = crc;
 
         uint64_t wide = i;
         for (int bit = 0; bit < 8; bit++)
@@ -22,9 +22,12 @@ __attribute__((constructor)) static void fill_tables(void) {
         crc64_table[0][i] = wide;
     }
     for (unsigned i = 0; i < 256; i++)
-        for (int k = 1; k < 8; k++)
+        for (int k = 1; k < 8; k++) {
+            uint16_t crc = crc16_table[k - 1][i];
+            crc16_table[k][i] = (uint16_t)(crc16_table[0][crc >> 8] ^ (crc << 8));
             crc64_table[k][i] = crc64_table[0][crc64_table[k - 1][i] & 0xff] ^
                                 (crc64_table[k - 1][i] >> 8);
+        }
 }
 
 size_t cc_hash_tag(const void *key, size_t count, size_t *start) {
@@ -45,8 +48,15 @@ uint16_t cc_key_slot(const void *key, size_t count) {
     size_t length = cc_hash_tag(key, count, &start);
     const uint8_t *bytes = (const uint8_t *)key + start;
     uint16_t crc = 0;
-    for (size_t i = 0; i < length; i++)
-        crc = (uint16_t)((crc << 8) ^ crc16_table[((crc >> 8) ^ bytes[i]) & 0xff]);
+    while (length >= 8) {
+        crc = crc16_table[7][(crc >> 8) ^ bytes[0]] ^ crc16_table[6][(crc & 0xff) ^ bytes[1]] ^
+              crc16_table[5][bytes[2]] ^ crc16_table[4][bytes[3]] ^ crc16_table[3][bytes[4]] ^
+              crc16_table[2][bytes[5]] ^ crc16_table[1][bytes[6]] ^ crc16_table[0][bytes[7]];
+        bytes += 8;
+        length -= 8;
+    }
+    while (length-- > 0)
+        crc = (uint16_t)((crc << 8) ^ crc16_table[0][((crc >> 8) ^ *bytes++) & 0xff]);
     return crc & 0x3fff;
 }
 

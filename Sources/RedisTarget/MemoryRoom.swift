@@ -2,9 +2,9 @@ internal import Bytes
 
 /// What a target that does not evict can still take, by what it says of its memory.
 ///
-/// Everything sent before the question is in the answer; what was begun since is counted here. A
-/// command is refused by a full target before it is executed, so as long as nothing is begun that might
-/// not fit, there is no such refusal.
+/// Everything sent before the question is in the answer; what was begun since is counted here, and by
+/// `ServerMemory` for all connections to the same server. A command is refused by a full target before
+/// it is executed, so as long as nothing is begun that might not fit, there is no such refusal.
 public struct MemoryRoom: Sendable {
     /// What the target said last.
     public struct Sample: Sendable, Equatable {
@@ -63,10 +63,16 @@ public struct MemoryRoom: Sendable {
     /// Kept free for what the target needs beside data: its buffers, other writers.
     private static let marginLimit = 64 << 20
 
+    private let server: ServerMemory
+    private let place: Int
     public private(set) var sample: Sample?
-    /// What the commands begun since the question that was answered last may take.
+    /// What the commands begun since the question that was answered last may take; as long as the target
+    /// has a limit the server's other connections know of it.
     private var begun = 0
-    /// The same when the open question was asked; nil if none is.
+    private var isKnown = false
+    /// Kept for the command that was admitted last, until it is begun.
+    private var reserved = 0
+    /// What was begun when the open question was asked; nil if none is.
     private var begunBefore: Int?
     /// The target has refused a command since then, or was not asked yet.
     private var mustAsk = true
@@ -75,9 +81,6 @@ public struct MemoryRoom: Sendable {
     public private(set) var isShort = false
     /// What that command may add.
     public private(set) var needed = 0
-    /// Answers for which a command is still let wait for what was begun before it: it has to go alone,
-    /// and small ones must not come in between for ever. It may have gone away meanwhile.
-    private var waitsAlone = 0
 
     /// What is begun must fit; so it is until the target has said that it has no limit.
     public var isLimited: Bool {
@@ -89,41 +92,57 @@ public struct MemoryRoom: Sendable {
     /// The answer is missing that the next command depends on, and not because the target is full.
     public var mustAskNow: Bool { isLimited && !isShort && (begun > 0 || mustAsk) }
 
-    init() {}
+    init(_ server: ServerMemory = ServerMemory()) {
+        self.server = server
+        place = server.join()
+    }
+
+    /// The connection has ended.
+    func leave() {
+        if isKnown { server.giveBack(begun + reserved) }
+        server.leave(place)
+    }
 
     private var limit: Int { sample?.limit ?? 0 }
     private var margin: Int { min(MemoryRoom.marginLimit, limit / 16) }
 
     /// What is free by the last answer, its margin taken off.
-    private var room: Int { limit - (sample?.used ?? 0) - margin }
+    private var room: Int { limit - server.used - margin }
 
     /// What commands may take together that are in flight at a time. The target's key table takes up to
     /// a third of its memory more in one moment when it grows, as far as its limit allows that.
     private var roomInFlight: Int { min(room, max(margin, room - limit / 3)) }
 
-    /// - Parameters:
-    ///   - bytes: its size on the wire.
-    ///   - writers: so many share the room; one of them takes all of it for a command that goes alone.
-    mutating func admits(_ bytes: Int, _ demand: Demand, writers: Int = 1) -> Bool {
+    /// Whether a command may be begun. Then it is either begun (`began`) or given up (`giveUp`).
+    /// - Parameter bytes: its size on the wire.
+    mutating func admits(_ bytes: Int, _ demand: Demand) -> Bool {
         guard isLimited, demand != .nothing else { return true }
         guard !mustAsk else { return false }
         let (most, likely) = MemoryRoom.needs(bytes, demand)
-        let roomInFlight = roomInFlight / writers
-        // Behind others only what fits for certain; alone, what probably does: the target looks for
-        // room before it carries out a command, not after.
-        if begun + most <= roomInFlight {
-            guard waitsAlone == 0 else { return false }
-            isShort = false
-            return true
+        while true {
+            let begun = server.begun
+            // Behind others only what fits for certain; alone, what probably does: the target looks for
+            // room before it carries out a command, not after.
+            let isBehind = begun + most <= roomInFlight
+            if isBehind {
+                // One that has to go alone must not wait for small ones for ever.
+                guard !server.isAwaitedAlone else { return false }
+                isShort = false
+            } else {
+                guard begun == 0 else {
+                    if most > roomInFlight, likely <= room { server.awaitAlone() }
+                    return false
+                }
+                needed = likely
+                isShort = needed > room
+                server.isAloneNow()
+                guard !isShort else { return false }
+            }
+            if server.reserve(most, behind: begun) {
+                reserved = most
+                return true
+            }
         }
-        guard begun == 0 else {
-            if most > roomInFlight, likely <= room { waitsAlone = 2 }
-            return false
-        }
-        waitsAlone = 0
-        needed = likely
-        isShort = needed > room
-        return !isShort
     }
 
     private static func needs(_ bytes: Int, _ demand: Demand) -> (most: Int, likely: Int) {
@@ -135,7 +154,16 @@ public struct MemoryRoom: Sendable {
     }
 
     mutating func began(_ bytes: Int, _ demand: Demand) {
-        begun += MemoryRoom.needs(bytes, demand).most
+        let most = MemoryRoom.needs(bytes, demand).most
+        if isKnown { server.begin(most - reserved) }
+        begun += most
+        reserved = 0
+    }
+
+    /// What was admitted last is not begun.
+    mutating func giveUp() {
+        if reserved > 0 { server.giveBack(reserved) }
+        reserved = 0
     }
 
     /// The question is in the pipeline behind everything begun so far.
@@ -146,13 +174,21 @@ public struct MemoryRoom: Sendable {
         guard let before = begunBefore else { return }
         begun -= before
         begunBefore = nil
-        waitsAlone = max(0, waitsAlone - 1)
         self.sample = sample
+        server.note(used: sample?.used ?? 0, settled: isKnown ? before : 0, of: place)
+        defer { shareBegun() }
         // After a refusal an evicting target must have room, too.
         if wasRefusedLast, limit > 0, room <= 0 { return }
         mustAsk = false
         wasRefusedLast = false
         isShort = isShort && isLimited && needed > room
+    }
+
+    // The others need not know while there is no limit, which is what nearly every command meets.
+    private mutating func shareBegun() {
+        guard isLimited != isKnown else { return }
+        isKnown = isLimited
+        if isKnown { server.begin(begun + reserved) } else { server.giveBack(begun + reserved) }
     }
 
     /// The target has refused a command for want of memory.

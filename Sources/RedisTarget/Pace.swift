@@ -29,7 +29,10 @@ public struct Pace {
     }
 
     /// From now on commands are paced.
-    mutating func begin() { isOn = true }
+    mutating func begin(_ server: ServerMemory) {
+        memory = MemoryRoom(server)
+        isOn = true
+    }
 
     var isPaused: Bool { shared.isPaused }
 
@@ -63,12 +66,11 @@ public struct Pace {
                 return false
             }
         }
-        if isInside {
-            return true
-        } else if !memory.admits(size, demand, writers: shared.writers) {
-            hold = .memory
-        } else if !window.admits(commandsInFlight) {
+        if isInside { return true }
+        if !window.admits(commandsInFlight) {
             hold = .latency
+        } else if !memory.admits(size, demand) {
+            hold = .memory
         } else {
             return true
         }
@@ -78,6 +80,12 @@ public struct Pace {
     mutating func began(_ size: Int, _ demand: MemoryRoom.Demand) {
         if isOn { memory.began(size, demand) }
     }
+
+    /// What was admitted last is not begun.
+    mutating func gaveUp() { memory.giveUp() }
+
+    /// The connection has ended.
+    func end() { memory.leave() }
 
     mutating func sent(_ size: Int, number: Int, now: Int64) {
         guard isOn else { return }

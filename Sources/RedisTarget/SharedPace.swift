@@ -8,7 +8,7 @@ public final class SharedPace: Sendable {
     private let latencyLimit = Atomic<Int>(0)
     private let ends = Atomic<Bool>(false)
     private let limitsNothing = Atomic<Bool>(true)
-    private let writerCount = Atomic<Int>(1)
+    private let servers = Mutex<[String: ServerMemory]>([:])
 
     public init() {}
 
@@ -24,10 +24,14 @@ public final class SharedPace: Sendable {
     /// 0 is no limit.
     public var latencyMilliseconds: Int { latencyLimit.load(ordering: .relaxed) }
 
-    /// Connections that write to the same server at most: each takes its part of the free memory.
-    public var writers: Int {
-        get { writerCount.load(ordering: .relaxed) }
-        set { writerCount.store(newValue, ordering: .relaxed) }
+    /// What is known of a server's memory, by all connections to it.
+    func memory(of server: String) -> ServerMemory {
+        servers.withLock { servers in
+            if let memory = servers[server] { return memory }
+            let memory = ServerMemory()
+            servers[server] = memory
+            return memory
+        }
     }
 
     var isEnding: Bool { ends.load(ordering: .relaxed) }

@@ -146,6 +146,7 @@ public final class TargetConnection {
             // What follows a refused SELECT would land in another database.
             guard database < confirmedDatabases.count, confirmedDatabases[database] else {
                 isAwaitingSelect = true
+                pace.gaveUp()
                 return false
             }
         }
@@ -154,6 +155,7 @@ public final class TargetConnection {
             do {
                 try oversize.reserve(bound)
             } catch {
+                pace.gaveUp()
                 throw DecodeError(.outOfMemory)
             }
             oversizeState = .open

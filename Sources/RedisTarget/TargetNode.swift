@@ -1,5 +1,5 @@
 import Bytes
-import CPlatform
+public import CPlatform
 import Reactor
 import Wire
 
@@ -30,7 +30,7 @@ public final class TargetNode {
     /// How it is reached.
     public internal(set) var host: String
     public internal(set) var port: UInt16
-    var address: cp_address
+    public internal(set) var address: cp_address
     /// What the cluster calls it; empty if that is not known.
     public internal(set) var id = ""
     public internal(set) var state = State.connecting

@@ -184,7 +184,9 @@ public final class TargetNodes {
         // It was away, so it may not be what it was.
         if node.lostSince != nil { isTopologyWanted = true }
         node.lostSince = nil
-        node.connection.pace.begin()
+        // By whatever name it is reached, it is one server.
+        let runID = node.greeting.runID
+        node.connection.pace.begin(pace.memory(of: runID.isEmpty ? node.name : runID))
         // Nothing is written before it has said how much it takes.
         _ = node.connection.askForMemory()
         guard node.greeting.isClusterNode else {
@@ -242,6 +244,7 @@ public final class TargetNodes {
         node.retryAt = reactor.now + TargetNodes.retryNanoseconds
         isTopologyWanted = true
         reactor.close(connection.socket)
+        connection.pace.end()
         node.bytesSentBefore += connection.bytesSent
         node.commandsSentBefore += connection.commandsSent
         // What a single server has not answered stays under way.
@@ -347,6 +350,8 @@ public final class TargetNodes {
             && masters.allSatisfy {
                 $0.state == .ready && $0.connection.commandsInFlight == 0
             }
+            // What has lost its slots may still carry out what it got before.
+            && nodes.allSatisfy(\.drains.isEmpty)
     }
 
     // All routes anew; after a change of owners or connections.

@@ -16,7 +16,7 @@ public final class TokenBucket: Sendable {
 
     private let rateStored: Atomic<Int>
     /// When everything spent is paid.
-    private let paidAt = Atomic<Int64>(.min)
+    private let paidAt = Atomic<Int64>(-burstNanoseconds)
     /// Part of a nanosecond, in units of 1 / rate.
     private let remainder = Atomic<Int64>(0)
 
@@ -33,15 +33,19 @@ public final class TokenBucket: Sendable {
     public func setRate(_ rate: Int) {
         guard rate != self.rate else { return }
         rateStored.store(rate, ordering: .relaxed)
+        forget()
+    }
+
+    private func forget() {
         remainder.store(0, ordering: .relaxed)
-        paidAt.store(.min, ordering: .relaxed)
+        paidAt.store(-TokenBucket.burstNanoseconds, ordering: .relaxed)
     }
 
     /// Whether the next unit may go at `now`, monotonic nanoseconds.
-    public func isOpen(_ now: Int64) -> Bool { opensAt <= now }
+    public func isOpen(_ now: Int64) -> Bool { rate == 0 || opensAt <= now }
 
-    /// When it may; in the past if it may already.
-    var opensAt: Int64 { rate == 0 ? .min : paidAt.load(ordering: .relaxed) }
+    /// When it may; in the past, or 0, if it may already.
+    var opensAt: Int64 { rate == 0 ? 0 : paidAt.load(ordering: .relaxed) }
 
     /// Takes `units`, whether they are there or not.
     public func spend(_ units: Int, now: Int64) {
@@ -57,8 +61,10 @@ public final class TokenBucket: Sendable {
                 expected: paid,
                 desired: max(paid, now - TokenBucket.burstNanoseconds) + nanoseconds,
                 ordering: .relaxed)
-            if isExchanged { return }
+            if isExchanged { break }
             paid = original
         }
+        // It was paid at a rate that is no more.
+        if self.rate != Int(rate) { forget() }
     }
 }

@@ -177,7 +177,6 @@ final class CoreShared: Sendable {
     /// Set once, before the second core is started.
     func setCoreCount(_ count: Int) {
         coresStarted.store(count, ordering: .releasing)
-        pace.writers = count
     }
 
     func send(_ message: CoreMessage, to core: Int) { inboxes[core].send(message) }

@@ -85,11 +85,14 @@ struct MemoryRoomTests {
 
     /// Answers like a `MemoryRoom` and can be asked inside an expectation.
     private final class Room {
-        var value = MemoryRoom()
+        var value: MemoryRoom
 
-        init() {}
+        init(of server: ServerMemory = ServerMemory()) { value = MemoryRoom(server) }
 
-        init(_ sample: MemoryRoom.Sample?) { ask(sample) }
+        init(_ sample: MemoryRoom.Sample?, of server: ServerMemory = ServerMemory()) {
+            value = MemoryRoom(server)
+            ask(sample)
+        }
 
         func admits(_ bytes: Int, _ demand: MemoryRoom.Demand = .bySize) -> Bool {
             value.admits(bytes, demand)
@@ -161,6 +164,67 @@ struct MemoryRoomTests {
         room.begin(1, .bytes(1 << 30))
         room.ask(full)
         #expect(room.admits(100))
+    }
+
+    /// What one connection has begun, or was admitted, leaves so much less to another one of the same
+    /// server, until an answer has it.
+    @Test func connectionsShareAServer() {
+        let server = ServerMemory()
+        let empty = sample(used: 0, limit: 96 << 20)
+        let first = Room(empty, of: server)
+        let second = Room(empty, of: server)
+        #expect(first.admits(500 << 10))
+        #expect(!second.admits(200 << 10), "admitted is as good as begun")
+        first.value.giveUp()
+        #expect(second.admits(200 << 10))
+        second.begin(200 << 10)
+        #expect(first.admits(300 << 10) && !second.admits(500 << 10))
+        first.begin(300 << 10)
+        first.ask(sample(used: 10 << 20, limit: 96 << 20))
+        // The second has not asked since.
+        #expect(!second.admits(500 << 10) && second.admits(100 << 10))
+        second.value.giveUp()
+        second.ask(sample(used: 11 << 20, limit: 96 << 20))
+        #expect(first.admits(500 << 10))
+        // Who is gone takes nothing.
+        first.begin(500 << 10)
+        first.value.leave()
+        #expect(second.admits(500 << 10))
+    }
+
+    /// Only one goes alone, when nothing of the other is under way, and small ones wait for it.
+    @Test func onlyOneGoesAlone() {
+        let server = ServerMemory()
+        let full = sample(used: 6 << 30, limit: 8 << 30)
+        let first = Room(full, of: server)
+        let second = Room(full, of: server)
+        first.begin(100)
+        #expect(!second.admits(1, .bytes(1 << 30)) && !second.value.isShort)
+        #expect(!first.admits(100))
+        first.ask(full)
+        #expect(second.admits(1, .bytes(1 << 30)))
+        #expect(!first.admits(1, .bytes(1 << 30)))
+        second.begin(1, .bytes(1 << 30))
+        #expect(!first.admits(1, .bytes(1 << 30)))
+        second.ask(sample(used: 7 << 30, limit: 8 << 30))
+        #expect(!first.admits(1, .bytes(1 << 30)) && first.value.isShort)
+    }
+
+    /// Without a limit nobody counts for the others; with one, what is under way is known at once.
+    @Test func aLimitMayCome() {
+        let server = ServerMemory()
+        let first = Room(sample(used: 0, limit: 0), of: server)
+        let second = Room(sample(used: 0, limit: 0), of: server)
+        first.begin(500 << 10)
+        #expect(server.begun == 0 && second.admits(1 << 30))
+        first.value.asked()
+        first.begin(100 << 10)
+        first.value.answered(sample(used: 0, limit: 96 << 20))
+        #expect(server.begun == (100 << 10) * MemoryRoom.growth)
+        second.ask(sample(used: 0, limit: 96 << 20))
+        #expect(!second.admits(700 << 10))
+        first.ask(sample(used: 0, limit: 0))
+        #expect(server.begun == 0)
     }
 
     /// One that is not asked for any more does not hold up the others for long, nor one that would not

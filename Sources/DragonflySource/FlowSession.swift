@@ -321,6 +321,11 @@ public struct FlowSession: ~Copyable {
         return .shutDownWriting
     }
 
+    /// Our side of the connection has ended: from now on the source has its time to end its own.
+    public mutating func wroteEnd(now: Int64) {
+        if phase == .leaving { waitingSince = now }
+    }
+
     /// The connection could not be made, was lost, or reached the source's end.
     public mutating func connectionEnded(_ reason: String) -> FlowAction {
         hasEnded = true

@@ -41,7 +41,7 @@ extension Bench {
 
     struct Scaling: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "What a key costs with 1 to 64 flows, and with 1 to 64 masters.")
+            abstract: "What a key costs with 1 to 64 flows, 1 to 64 masters, 1 and 2 cores.")
 
         @OptionGroup var size: Size
 

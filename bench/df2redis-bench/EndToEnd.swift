@@ -64,8 +64,8 @@ struct EndToEnd {
         return try SimulatorServer(source: .synthetic(data, encoding: prepared))
     }
 
-    /// What a key costs with more flows, and with more connections to the target: it should not depend
-    /// on either. All in turn, in one run.
+    /// What a key costs with more flows, more connections to the target, and more cores: it should not
+    /// depend on any. All in turn, in one run.
     func runScaling() throws {
         let counts = [1, 4, 16, 64]
         let masters = try counts.map { flows in
@@ -78,12 +78,24 @@ struct EndToEnd {
         let clusters = try counts.map { try NullSink(clusterNodes: $0) }
         var byFlows = counts.map { _ in Measured() }
         var byNodes = counts.map { _ in Measured() }
+        let cores = [1, 2]
+        var byCores = cores.map { _ in Measured() }
+        var byCoresOfCluster = byCores
         for _ in 0..<runs {
             for index in counts.indices {
                 try measure(
                     &byFlows[index], migrate(masters[index].port, sink.port), program: "df2redis")
                 try measure(
                     &byNodes[index], migrate(masters[1].port, clusters[index].port),
+                    program: "df2redis")
+            }
+            for index in cores.indices {
+                try measure(
+                    &byCores[index], migrate(masters[1].port, sink.port, cores: cores[index]),
+                    program: "df2redis")
+                try measure(
+                    &byCoresOfCluster[index],
+                    migrate(masters[1].port, clusters[1].port, cores: cores[index]),
                     program: "df2redis")
             }
         }
@@ -93,14 +105,22 @@ struct EndToEnd {
         for (index, count) in counts.enumerated() {
             show("4 flows into a cluster of \(count) null sinks", byNodes[index])
         }
+        for (index, count) in cores.enumerated() {
+            show("4 flows on \(count) cores into a null sink", byCores[index])
+            show("4 flows on \(count) cores into a cluster of 4", byCoresOfCluster[index])
+        }
         let flows = byFlows.map { Series($0.cpuSeconds).median }
         let nodes = byNodes.map { Series($0.cpuSeconds).median }
+        let onCores = byCores.map { Series($0.cpuSeconds).median }
+        let clusterOnCores = byCoresOfCluster.map { Series($0.cpuSeconds).median }
         report(
             "CPU per key against that with one",
             [
                 "flows4": flows[1] / flows[0], "flows16": flows[2] / flows[0],
                 "flows64": flows[3] / flows[0], "nodes4": nodes[1] / nodes[0],
                 "nodes16": nodes[2] / nodes[0], "nodes64": nodes[3] / nodes[0],
+                "cores2": onCores[1] / onCores[0],
+                "cores2OfCluster": clusterOnCores[1] / clusterOnCores[0],
             ])
     }
 
@@ -123,10 +143,10 @@ struct EndToEnd {
         ["--port", "\(port)", "--keys", "\(keys)", "--value-bytes", "\(valueBytes)"]
     }
 
-    private func migrate(_ source: UInt16, _ target: UInt16) -> [String] {
+    private func migrate(_ source: UInt16, _ target: UInt16, cores: Int = 1) -> [String] {
         [
             "migrate", "--source", "127.0.0.1:\(source)", "--target", "127.0.0.1:\(target)",
-            "--quiet",
+            "--cores", "\(cores)", "--quiet",
         ]
     }
 

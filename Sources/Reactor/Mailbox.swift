@@ -3,7 +3,7 @@ import CPlatform
 import Synchronization
 
 /// A bounded queue of 64-bit words from any threads to one reactor. The reactor is woken only if it
-/// has announced that it sleeps. Senders wait for one another, the reactor for nobody.
+/// has announced that it sleeps. Senders wait for one another, the reactor does not wait for them.
 ///
 /// `@unchecked Sendable`, proof: `words` is written at `tail` by the one sender that has the lock and
 /// read at `head` by the one receiver; a slot is published by the releasing store of `tail` and given

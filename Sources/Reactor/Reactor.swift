@@ -27,6 +27,8 @@ public protocol ReactorOwner: AnyObject {
 public final class Reactor {
     /// Monotonic clock at the start of this turn, in nanoseconds.
     public private(set) var now: Int64 = 0
+    /// The time of day then, in Unix milliseconds: good enough for all that a turn handles.
+    public private(set) var unixMilliseconds: Int64 = 0
     public private(set) var turns = 0
     /// How long to look for news before the thread goes to sleep, in nanoseconds: that spares a
     /// wake-up where they come thick and fast, and takes a whole CPU meanwhile.
@@ -64,6 +66,7 @@ public final class Reactor {
         closeList.reserveCapacity(capacity)
         failedList.reserveCapacity(capacity)
         now = cp_monotonic_nanoseconds()
+        unixMilliseconds = cp_unix_milliseconds()
         let added = cp_poller_add(poller, mailbox.wakeUpDescriptor, Reactor.mailboxToken)
         guard added == 0 else { throw SystemError(result: added) }
     }
@@ -166,6 +169,7 @@ public final class Reactor {
         }
         guard count >= 0 else { throw SystemError(result: count) }
         now = cp_monotonic_nanoseconds()
+        unixMilliseconds = cp_unix_milliseconds()
         for index in 0..<count {
             let token = cp_poller_token(poller, index)
             guard token != Reactor.mailboxToken else {

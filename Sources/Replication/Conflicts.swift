@@ -14,9 +14,12 @@ struct Conflicts: ~Copyable {
     let policy: ReplicationSettings.ConflictPolicy
     /// Keys that the target had and keeps.
     private(set) var kept: KeySet
-    /// Keys whose baseline may find what we wrote ourselves: records of the snapshot stream have written
-    /// them, and some releases send the baseline behind such a record (protocol.md 3.8); or it is not
-    /// known yet which of their baselines is a ghost.
+    /// Of these, keys that another core found and counts.
+    private(set) var keptByOthers = 0
+    /// Keys whose baseline may find what this core wrote itself (of what others wrote `DoubtfulCopy`
+    /// tells): records of the snapshot stream have written them, and some releases send the baseline
+    /// behind such a record (protocol.md 3.8); or it is not known yet which of their baselines is a
+    /// ghost.
     private var written: KeySet
     // How many guarded baselines of keys with that hash are unanswered. That two keys share a slot
     // makes one wait for the other, and no more.
@@ -68,6 +71,13 @@ struct Conflicts: ~Copyable {
 
     mutating func keep(database: Int, key: ByteView) {
         kept.insert(database: database, key: key)
+    }
+
+    /// Another core has found that the target keeps it.
+    mutating func keepToo(database: Int, key: ByteView) {
+        guard !isKept(database: database, key: key) else { return }
+        keep(database: database, key: key)
+        keptByOthers += 1
     }
 
     mutating func isKept(database: Int, key: ByteView) -> Bool {

@@ -1,5 +1,5 @@
 internal import Bytes
-internal import CPlatform
+internal import Reactor
 internal import RedisTarget
 internal import Wire
 
@@ -24,7 +24,7 @@ extension Core {
                 guard aim(flow.index, at: entry.key) else { return .blocked }
                 let outcome = try shadows!.write(
                     part, entry, flow: flow.index, number: step.number,
-                    unixMilliseconds: cp_unix_milliseconds(), to: target)
+                    unixMilliseconds: reactor.unixMilliseconds, to: target)
                 if case .blocked = outcome { return .blocked }
                 if case .elements(let units) = part, entry.type.hasElementExpiries {
                     try journalWriter.noteWritten(
@@ -112,14 +112,14 @@ extension Core {
         if entry.expiryMilliseconds != 0 {
             entry.expiryMilliseconds = held.adjust(
                 entry.expiryMilliseconds, database: entry.database, key: entry.key,
-                now: cp_unix_milliseconds())
+                now: reactor.unixMilliseconds)
         }
         let isGuarded = conflicts.guardsBaseline(
             database: step.entry.database, key: step.entry.key)
         guard checkConflicts() else { return .done }
         switch try shadows!.finish(
             entry, as: isGuarded ? .guardedEntry : .entry, flow: flow.index, number: step.number,
-            unixMilliseconds: cp_unix_milliseconds(), to: target)
+            unixMilliseconds: reactor.unixMilliseconds, to: target)
         {
         case .blocked:
             return .blocked

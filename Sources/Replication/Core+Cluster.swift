@@ -146,7 +146,7 @@ extension Core {
             let own = sourceName(database, key)
             flow.settle(nextLSN: 0)
             flow.progress.snapshotByType[command.type].failed += 1
-            conflicts.answeredBaseline(database: own.database, key: own.key)
+            answeredBaseline(own.database, own.key, isKept: true)
             conflicts.keep(database: own.database, key: own.key)
             fail(
                 DeadLetters.Letter(

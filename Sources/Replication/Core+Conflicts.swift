@@ -1,5 +1,6 @@
 internal import Bytes
 internal import RedisTarget
+internal import Synchronization
 internal import Wire
 
 /// Keys that the target has already, with a `conflict.policy` that lets them be.
@@ -9,12 +10,11 @@ extension Core {
         let database = Int(reply.command.database)
         let (command, key) = target.name(of: reply.command)
         let own = sourceName(database, key)
-        conflicts.answeredBaseline(database: own.database, key: own.key)
+        // Refused unseen, maybe: the target may have the key, so no record may touch it.
+        let isKept = reply.foundKey || reply.recordFailed || reply.reply.hasError
+        answeredBaseline(own.database, own.key, isKept: isKept)
         guard reply.foundKey else {
-            // Refused unseen, maybe: the target may have the key, so no record may touch it.
-            if reply.recordFailed || reply.reply.hasError {
-                conflicts.keep(database: own.database, key: own.key)
-            }
+            if isKept { conflicts.keep(database: own.database, key: own.key) }
             return false
         }
         held.cancel(database: database, key: key)
@@ -43,6 +43,20 @@ extension Core {
                     command: type.name, reason: Core.targetHasKey))
         }
         return true
+    }
+
+    /// Whether the target keeps the key is known: who waits for it goes on.
+    func answeredBaseline(_ database: Int, _ key: ByteView, isKept: Bool) {
+        conflicts.answeredBaseline(database: database, key: key)
+        guard shared.hasDoubtfulCopies.load(ordering: .relaxed) else { return }
+        let isClaimed = shared.doubtfulCopies.with { copies in
+            guard let place = copies.find(database, key), copies[place].claim == .unanswered else {
+                return false
+            }
+            copies[place].claim = isKept ? .kept : .ours
+            return true
+        }
+        if isClaimed { tellAll(.retry) }
     }
 
     private static let targetHasKey = "the target has this key already"

@@ -29,7 +29,8 @@ extension Core {
             if wasStopped { return reactor.stop() }
             wasStopped = true
             nodes.pace.isPaused = false
-            resumeBlockedFlows()
+            // A pause that was asked for before may have reached the others since they were stopped.
+            if index == 0 { tellAll(.retry) } else { resumeBlockedFlows() }
             finish()
         case .halt:
             reactor.stop()
@@ -47,7 +48,7 @@ extension Core {
         case .flushed:
             flushStep = .done
             resumeBlockedFlows()
-        case .paceChanged:
+        case .retry:
             resumeBlockedFlows()
         case .repair(let database, let key, let flow, let command, let reason):
             key.withByteView {
@@ -62,6 +63,8 @@ extension Core {
             tellControl(event, flow)
         case .arrived(let step):
             noteArrival(step)
+        case .withdrawn(let step):
+            arrivals[step.rawValue] -= 1
         case .atFlush(let point):
             noteAtFlush(point)
         case .leave:
@@ -84,6 +87,12 @@ extension Core {
         if index == 0 { noteArrival(step) } else { shared.send(.arrived(step), to: 0) }
     }
 
+    private func withdraw(_ step: CoreStep) {
+        guard stepsReached[step.rawValue] else { return }
+        stepsReached[step.rawValue] = false
+        if index == 0 { arrivals[step.rawValue] -= 1 } else { shared.send(.withdrawn(step), to: 0) }
+    }
+
     private func noteArrival(_ step: CoreStep) {
         arrivals[step.rawValue] += 1
         if arrivals[step.rawValue] == shared.coreCount { tellAll(.reached(step)) }
@@ -94,8 +103,13 @@ extension Core {
         case .baselines:
             // What another core wrote of them may have come after what was read again.
             if shared.coreCount > 1 { for flow in flows { markDoubtfulCopies(flow) } }
+            isPastBaselines = true
         case .copied: finish()
-        case .settled: if index == 0 { leave() }
+        case .settled:
+            guard isFinishing, mayLeaveRepairs() else { return withdraw(.settled) }
+            endFlows()
+            arrive(.ended)
+        case .ended: if index == 0 { leave() }
         case .acknowledged: shutFlows()
         }
     }
@@ -111,10 +125,9 @@ extension Core {
         {
             arrive(.copied)
         }
-        if isFinishing, mayLeaveRepairs() {
-            // A record that came now could ask for another repair, which nobody would wait for.
-            if shared.coreCount > 1 { endFlows() }
-            arrive(.settled)
+        if isFinishing {
+            // A record that comes meanwhile may ask for another repair.
+            if mayLeaveRepairs() { arrive(.settled) } else { withdraw(.settled) }
         }
     }
 

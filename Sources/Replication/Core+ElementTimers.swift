@@ -1,5 +1,5 @@
 internal import Bytes
-internal import CPlatform
+internal import Reactor
 internal import RedisTarget
 internal import Wire
 
@@ -62,7 +62,7 @@ extension Core {
     }
 
     private func sendDueElements() throws(DecodeError) {
-        let now = cp_unix_milliseconds()
+        let now = reactor.unixMilliseconds
         while let due = journalWriter.elementExpiries.timers?.nextDue(now: now) {
             // The value that is being read or built says what becomes of it; and the target may have
             // the key.
@@ -114,7 +114,7 @@ extension Core {
         if !isMarked { nameRefusedRemoval(key) }
         journalWriter.elementExpiries.timers?.retry(
             database: database, key: key, element: element.array(), expiry: expiry,
-            now: cp_unix_milliseconds())
+            now: reactor.unixMilliseconds)
     }
 
     /// The first one stands for all: what refuses one removal refuses the next.

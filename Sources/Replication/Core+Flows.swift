@@ -1,8 +1,8 @@
 internal import Bytes
-internal import CPlatform
 internal import DragonflySource
 internal import Reactor
 internal import RedisTarget
+internal import Synchronization
 internal import Wire
 
 /// The way of a record: from a flow's ring through its decoder into the target's pipeline.
@@ -29,13 +29,27 @@ extension Core {
             // Bytes that came before an end or an error were handled above.
             guard !flow.isClosed, budget > 0 else { return }
             let count = flow.socket.fill(limit: min(budget, Core.readBytes))
-            guard count > 0 else { break }
+            guard count > 0 else {
+                flow.readDryAt = nowMilliseconds
+                break
+            }
             flow.progress.bytesRead += count
             budget -= count
         }
         if flow.socket.reachedEnd, !flow.isClosed {
             perform(flow.session.connectionEnded("the source closed it"), on: flow)
         }
+    }
+
+    /// Called every 100 ms: tells the other cores since when nothing is left that this one could know of
+    /// transactions.
+    func noteReadDry() {
+        var oldest = nowMilliseconds
+        for flow in flows where !flow.isDone {
+            if !flow.isBlocked, !flow.socket.mayRead { flow.readDryAt = nowMilliseconds }
+            oldest = min(oldest, flow.readDryAt)
+        }
+        shared.noteReadDry(index, oldest)
     }
 
     /// Handles everything complete in the ring; false if the flow is blocked.
@@ -153,6 +167,7 @@ extension Core {
             flow.heldType = type
             flow.heldIsGuarded = conflicts.guardsBaseline(
                 database: entry.database, key: entry.key)
+            flow.heldIsClaimed = false
             flow.progress.snapshotByType[type].read += 1
             // A ghost would vote for the wrong shard.
             if placement.wantsVotes, !(try isHyperLogLog(entry)) {
@@ -168,14 +183,13 @@ extension Core {
                 return .done
             }
             if placement.wantsVotes || flow.heldIsGuarded, try mayBeGhost(entry, flow) {
-                noteDoubtfulCopy(database: entry.database, key: entry.key, flow)
-                if flow.heldIsGuarded {
-                    conflicts.noteWritten(database: entry.database, key: entry.key)
-                }
+                noteDoubtfulCopy(entry, flow)
             }
             if groups.isWatching, entry.type.family == .stream { try noteGroups(entry, flow) }
         }
-        guard entries != nil else { return .blocked }
+        guard entries != nil, !flow.heldIsClaimed || takeClaim(entry, flow) else {
+            return .blocked
+        }
         let isGuarded = flow.heldIsGuarded
         guard checkConflicts() else { return .done }
         if conflicts.isGuarding, !isGuarded {
@@ -191,7 +205,7 @@ extension Core {
             var entry = entry
             if keyRules.isActive { try nameForTarget(&entry) }
             guard aim(flow.index, at: entry.key) else { return .blocked }
-            let now = cp_unix_milliseconds()
+            let now = reactor.unixMilliseconds
             if entry.expiryMilliseconds != 0 {
                 entry.expiryMilliseconds = held.adjust(
                     entry.expiryMilliseconds, database: entry.database, key: entry.key, now: now)
@@ -273,23 +287,57 @@ extension Core {
 
     /// It may be all that is left of a deleted key, or older than the key. One for which there is no
     /// room stays as it is.
-    func noteDoubtfulCopy(database: Int, key: ByteView, _ flow: Flow) {
-        shared.doubtfulCopies.with { copies in
-            if let place = copies.find(database, key) {
-                if copies[place] != flow.index { copies[place] = -1 }
-            } else {
-                _ = copies.insert(database, key, Int32(flow.index))
+    /// - Parameter claim: what is known from now on of the target's key, if nothing is.
+    /// - Returns: what was known.
+    @discardableResult
+    func noteDoubtfulCopy(
+        database: Int, key: ByteView, _ flow: Flow, claim: DoubtfulCopy.Claim = .none
+    ) -> DoubtfulCopy.Claim {
+        shared.hasDoubtfulCopies.store(true, ordering: .relaxed)
+        return shared.doubtfulCopies.with { copies in
+            let new = DoubtfulCopy(flow: Int32(flow.index), claim: claim)
+            guard let place = copies.find(database, key) else {
+                _ = copies.insert(database, key, new)
+                return .none
             }
+            let known = copies[place].claim
+            if copies[place].flow != new.flow { copies[place].flow = -1 }
+            if known == .none { copies[place].claim = claim }
+            return known
         }
     }
 
+    /// Of several baselines of one key only the first, on whatever core, may find a key of the target:
+    /// the others would find what we wrote.
+    private func noteDoubtfulCopy(_ entry: SnapshotEntry, _ flow: Flow) {
+        let known = noteDoubtfulCopy(
+            database: entry.database, key: entry.key, flow,
+            claim: flow.heldIsGuarded ? .unanswered : .none)
+        guard flow.heldIsGuarded else { return }
+        conflicts.noteWritten(database: entry.database, key: entry.key)
+        flow.heldIsGuarded = known == .none
+        flow.heldIsClaimed = known != .none
+    }
+
+    /// False as long as the first baseline is not answered.
+    private func takeClaim(_ entry: SnapshotEntry, _ flow: Flow) -> Bool {
+        let claim = shared.doubtfulCopies.with { copies in
+            copies.find(entry.database, entry.key).map { copies[$0].claim } ?? .ours
+        }
+        if claim == .unanswered { return false }
+        if claim == .kept { conflicts.keepToo(database: entry.database, key: entry.key) }
+        flow.heldIsClaimed = false
+        return true
+    }
+
     /// A flow's journal begins: of its keys, those that a copy has been written for are read again.
-    /// All baselines have come, so the votes are in.
+    /// All baselines have come, so the votes are in; what another core has not told yet is dealt with
+    /// when all cores have applied theirs.
     func markDoubtfulCopies(_ flow: Flow) {
         shared.doubtfulCopies.with { copies in
             for place in copies.places where copies.isUsed(at: place) {
                 let key = copies.key(at: place)
-                guard placement.flow(of: key.name) == flow.index, copies[place] != flow.index
+                guard placement.flow(of: key.name) == flow.index, copies[place].flow != flow.index
                 else { continue }
                 markForRepair(
                     database: key.database, key: key.name, flow: flow.index, command: "PFMERGE",
@@ -298,9 +346,13 @@ extension Core {
         }
     }
 
-    /// A copy, or the key itself, while too few keys have voted to tell.
+    /// A copy, or the key itself, while too few keys have voted to tell. Another core may know less than
+    /// this one, and ask the target for the same key.
     private func mayBeGhost(_ entry: SnapshotEntry, _ flow: Flow) throws(DecodeError) -> Bool {
-        guard placement.verdict(entry.key, flow: flow.index) == .unknown else { return false }
+        let isAsked = flow.heldIsGuarded && shared.coreCount > 1
+        guard isAsked || placement.verdict(entry.key, flow: flow.index) == .unknown else {
+            return false
+        }
         return try isHyperLogLog(entry)
     }
 

@@ -1,5 +1,4 @@
 internal import Bytes
-internal import CPlatform
 internal import DragonflySource
 internal import Reactor
 internal import RedisTarget
@@ -107,6 +106,9 @@ extension Core {
             }
             return try flush(record, isInSnapshot: isInSnapshot, flow)
         }
+        if isInSnapshot, conflicts.isGuarding, !claimDoubtfulCopy(record, match, flow) {
+            return .blocked
+        }
         if let step = keepConflicts(record, match, flow) { return step }
         if repairs.doubtfulCount > 0 || pops.isWaiting {
             watchRepairs(record, match, flow)
@@ -114,7 +116,7 @@ extension Core {
         }
         let context = RecordContext(
             flow: flow.index, type: match.type, nextLSN: isInSnapshot ? 0 : record.lsn + 1,
-            isInSnapshot: isInSnapshot, unixMilliseconds: cp_unix_milliseconds())
+            isInSnapshot: isInSnapshot, unixMilliseconds: reactor.unixMilliseconds)
         let outcome: RecordOutcome
         guard entries != nil, flow.window?.hasRoom != false else { return .blocked }
         do throws(DecodeError) {
@@ -128,10 +130,7 @@ extension Core {
         guard outcome != .blocked, outcome != .flush else { return .blocked }
         // Counted by what became of it: nothing takes it back any more, not even the end of the run.
         flow.heldIsCounted = false
-        if isInSnapshot, placement.wantsVotes, outcome == .sent, setsHyperLogLog(record, match),
-            let key = journalWriter.key(of: record, match),
-            placement.verdict(key, flow: flow.index) == .unknown
-        {
+        if isInSnapshot, outcome == .sent, let key = doubtfulCopy(record, match, flow) {
             noteDoubtfulCopy(database: record.database, key: key, flow)
         }
         if isInSnapshot, conflicts.isGuarding, outcome == .sent || outcome == .sentRepair("") {
@@ -205,6 +204,35 @@ extension Core {
                 record.transactionID,
                 isPush: match.rule == .push && record.argumentCount == 3)
         }
+    }
+
+    /// The key of a record that may have made a ghost.
+    private func doubtfulCopy(
+        _ record: JournalRecord, _ match: JournalRules.Match, _ flow: Flow
+    ) -> ByteView? {
+        guard placement.wantsVotes, setsHyperLogLog(record, match),
+            let key = journalWriter.key(of: record, match),
+            placement.verdict(key, flow: flow.index) == .unknown
+        else { return nil }
+        return key
+    }
+
+    /// What it writes is not to be taken for the target's by a baseline that another core has. False
+    /// while such a baseline is unanswered.
+    private func claimDoubtfulCopy(
+        _ record: JournalRecord, _ match: JournalRules.Match, _ flow: Flow
+    ) -> Bool {
+        guard setsHyperLogLog(record, match), let key = journalWriter.key(of: record, match)
+        else { return true }
+        // Of one that it knows to be at home, another core may not know it yet.
+        let verdict = placement.verdict(key, flow: flow.index)
+        guard verdict == .unknown || verdict == .home && shared.coreCount > 1 else { return true }
+        switch noteDoubtfulCopy(database: record.database, key: key, flow, claim: .ours) {
+        case .unanswered: return false
+        case .kept: conflicts.keepToo(database: record.database, key: key)
+        case .none, .ours: break
+        }
+        return true
     }
 
     private func setsHyperLogLog(_ record: JournalRecord, _ match: JournalRules.Match) -> Bool {

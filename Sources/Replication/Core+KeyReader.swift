@@ -9,7 +9,7 @@ extension Core {
     private static let readerFailuresLimit = 5
     private static let readerPauseMilliseconds: Int64 = 1_000
 
-    /// Asks for the next key, once every flow knows its LSN.
+    /// Asks for the next key, once every flow of this core knows its LSN.
     func readNextKey() {
         guard !isLeaving, flows.allSatisfy({ $0.routedLSN > 0 }), readingRepair == nil else {
             return

@@ -57,7 +57,7 @@ extension Core {
                 repairAsked(database, view, home)
             }
         }
-        tellAll(.paceChanged)
+        tellAll(.retry)
     }
 
     /// An operator wants a key of one of this core's flows (-1: of an unknown one) to be read again.
@@ -92,7 +92,7 @@ extension Core {
         for node in nodes.nodes {
             switch node.connection.pace.takeHold() {
             case .rate:
-                let wait = nodes.pace.ratesOpenAt - reactor.now
+                let wait = max(nodes.pace.ratesOpenAt, reactor.now) - reactor.now
                 reactor.setTimer(Timer.pace, after: max(wait, Core.shortestWaitNanoseconds))
                 hold = .rate
             case .memory:

@@ -1,5 +1,4 @@
 internal import Bytes
-internal import CPlatform
 internal import DragonflySource
 internal import Reactor
 internal import RedisTarget
@@ -20,7 +19,8 @@ extension Core {
     ) {
         guard keeps(database: database, key: key) else { return }
         let core = max(0, flow) % shared.coreCount
-        guard flow < 0 || core == index else {
+        // A core that has nothing left to do hears nothing.
+        guard flow < 0 || core == index || isLeaving else {
             return shared.send(
                 .repair(
                     database: database, key: key.array(), flow: flow, command: command,
@@ -321,6 +321,11 @@ extension Core {
             }
             readNextKey()
         }
+        syncRepairLog()
+    }
+
+    /// Before an ACK passes what was written to it.
+    func syncRepairLog() {
         guard hasNewRepairLines else { return }
         hasNewRepairLines = false
         log { (log) throws(SystemError) in try log.sync() }
@@ -414,7 +419,7 @@ extension Core {
             journalWriter.elementExpiries.remove(database: name.database, key: name.key)
             return .sent
         }
-        let now = cp_unix_milliseconds()
+        let now = reactor.unixMilliseconds
         var expiry = value.expiryMilliseconds
         if expiry == 0 {
             held.cancel(database: name.database, key: name.key)

@@ -60,6 +60,7 @@ extension Core {
     /// close the other flows, and an ACK after that would meet a closed socket.
     func leaveFlows() {
         leave()
+        syncRepairLog()
         for settings in flowsToOpen { tellControl(.closed, settings.index) }
         flowsToOpen = []
         for flow in flows {
@@ -70,7 +71,7 @@ extension Core {
             }
             let action = flow.session.leave(now: nowMilliseconds, output: &flow.socket.output)
             if case .shutDownWriting = action {
-                flow.isShuttingDown = true
+                flow.awaitsShutdown = true
                 reactor.flushNow(flow.socket)
             } else {
                 perform(action, on: flow)
@@ -80,8 +81,10 @@ extension Core {
     }
 
     func shutFlows() {
-        for flow in flows where flow.isShuttingDown {
+        for flow in flows where flow.awaitsShutdown {
+            flow.awaitsShutdown = false
             flow.socket.shutdownWriting()
+            flow.session.wroteEnd(now: nowMilliseconds)
             reactor.resume(flow.socket)
         }
     }
@@ -164,15 +167,23 @@ extension Core {
             releaseText: control.releaseText, flowCount: all.count)
         let count = min(shared.inboxes.count, all.count)
         do throws(SystemError) {
+            // The target may be elsewhere by now than when the run began.
+            let masters = nodes.masters.filter { $0.state == .ready }
+            let places =
+                masters.map { TargetPlace(host: $0.host, port: $0.port, address: $0.address) }
+                + targets
             var others: [Core] = []
             for index in 1..<max(1, count) {
                 let core = try Core(
                     index: index, settings: settings, shared: shared, source: sourceAddress,
-                    targets: targets)
+                    targets: places)
                 core.journalWriter.memcachedIncrements = journalWriter.memcachedIncrements
                 others.append(core)
             }
             shared.setCoreCount(count)
+            join(facts, all)
+            // The others find what is theirs before any record.
+            takeOpenRepairs()
             for core in others {
                 core.join(facts, all)
                 try core.start()
@@ -182,8 +193,6 @@ extension Core {
             shared.fail(RunError(.interrupted, "cannot start another core: \(error)"))
             return shared.sendAll(.halt)
         }
-        join(facts, all)
-        takeOpenRepairs()
         openElementTimers()
         openFlows()
     }

@@ -3,14 +3,16 @@ internal import CPlatform
 internal import DragonflySource
 internal import Reactor
 internal import RedisTarget
+internal import Synchronization
 internal import Wire
 
 /// One reactor thread with everything that belongs to it: its flows, its connections to the target, a
 /// connection that reads keys; with the first core the control connection. Nothing in here is touched
 /// by another thread.
 ///
-/// `@unchecked Sendable`, proof: it is made by the control thread, handed to its own thread by
-/// `CoreThread.start`, and used only there from then on; all that is shared is in `CoreShared`.
+/// `@unchecked Sendable`, proof: it is made by the control thread or the first core, handed to its own
+/// thread by `CoreThread.start`, and used only there from then on; all that is shared is in
+/// `CoreShared`.
 final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     enum Role {
         static let control: UInt32 = 0
@@ -128,6 +130,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var flushStep = FlushStep.waiting
     /// Steps that this core has reached.
     var stepsReached = [Bool](repeating: false, count: CoreStep.allCases.count)
+    /// All cores have applied what the snapshot brought.
+    var isPastBaselines = false
     /// What only the first core knows: how many cores have reached each step, and which flush.
     var arrivals = [Int](repeating: 0, count: CoreStep.allCases.count)
     var flushPoint: FlushPoint?
@@ -295,7 +299,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
             reactor.markDirty(controlSocket)
             if nowMilliseconds >= controlDeadline { sourceIsLeft() }
         }
-        pops.tick(nowMilliseconds) { markForRepair($0) }
+        noteReadDry()
+        pops.tick(nowMilliseconds, readUpTo: shared.readDryAt) { markForRepair($0) }
         tickReader()
         watchTarget()
         followMaster()
@@ -331,6 +336,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
             if flow.progress.appliedLSN > 0 {
                 flow.session.applied(upTo: flow.progress.appliedLSN)
             }
+            guard !flow.awaitsShutdown else { continue }
             perform(
                 flow.session.tick(now: nowMilliseconds, output: &flow.socket.output), on: flow)
             if flow.socket.bytesUnsent > 0 { reactor.markDirty(flow.socket) }
@@ -354,6 +360,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     /// A copy is complete at the beginning of a flow's journal, unless there is something to repair:
     /// then the journal is followed as far as that takes.
     private func decideOnFlows() {
+        let hasDoubtfulCopies = shared.hasDoubtfulCopies.load(ordering: .relaxed)
+        guard isPastBaselines || !hasDoubtfulCopies else { return }
         for flow in flows
         where flow.routedLSN > 0 && flow.recordsPending == 0 && !flow.follows && !flow.isDone {
             if repairs.openCount > 0 || groups.count > 0 || pops.isWaiting {
@@ -415,7 +423,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         totals.phase = phase
         totals.flows = flows.map(\.progress)
         totals.keysRepaired = repairs.repaired
-        totals.keysKept = conflicts.kept.count
+        totals.keysKept = conflicts.kept.count - conflicts.keptByOthers
         totals.repairsOpen = repairs.openCount
         totals.memberExpiriesDropped =
             journalWriter.memberExpiriesDropped + (entries?.memberExpiriesDropped ?? 0)

@@ -29,6 +29,8 @@ enum CoreStep: Int, CaseIterable {
     case copied
     /// A run that ends has nothing left to repair.
     case settled
+    /// Then nothing more is taken from the source.
+    case ended
     /// All flows were acknowledged for the last time.
     case acknowledged
 }
@@ -53,7 +55,8 @@ enum CoreMessage: Sendable {
     case sourceIsLeft
     /// The flush that all flows wait at is carried out.
     case flushed
-    case paceChanged
+    /// Something that held up flows may have gone.
+    case retry
     /// Of a key of one of its flows.
     case repair(database: Int, key: [UInt8], flow: Int, command: String, reason: String)
     /// The same, for an operator.
@@ -64,6 +67,8 @@ enum CoreMessage: Sendable {
     case requests
     case flow(Int, FlowEvent)
     case arrived(CoreStep)
+    /// What had been reached is not any more.
+    case withdrawn(CoreStep)
     case atFlush(FlushPoint)
     case leave
 }
@@ -88,6 +93,25 @@ final class CoreInbox: Sendable {
             return messages
         }
     }
+}
+
+/// A HyperLogLog that was written while nothing told whether it is a ghost.
+struct DoubtfulCopy: BitwiseCopyable {
+    /// Of the target's key of that name, where `conflict.policy` may let it be.
+    enum Claim: UInt8 {
+        /// Nobody asked.
+        case none
+        /// A guarded baseline will tell.
+        case unanswered
+        /// It came from us.
+        case ours
+        /// The target had it, and keeps it.
+        case kept
+    }
+
+    /// The flow that it came on, -1 if it was several.
+    var flow: Int32
+    var claim = Claim.none
 }
 
 /// A value that the cores share, for what happens seldom.
@@ -122,10 +146,11 @@ final class CoreShared: Sendable {
     /// What the control thread wants, taken up by the first core.
     let requests: Mutex<ControlRequests>
     let transactions = TransactionCounts()
+    private let readDry: AtomicWords
     let votes = Mutex(ShardPlacement.Votes())
-    /// HyperLogLogs that were written while nothing told whether they are ghosts, with their flow, or
-    /// -1 if they came on several.
-    let doubtfulCopies: Shared<KeyTable<Int32>>
+    let doubtfulCopies: Shared<KeyTable<DoubtfulCopy>>
+    /// Whether there is any.
+    let hasDoubtfulCopies = Atomic<Bool>(false)
     let findings = Shared(Findings())
     let deadLetters: Shared<DeadLetters>
     let repairLog = Shared<RepairLog?>(nil)
@@ -149,10 +174,12 @@ final class CoreShared: Sendable {
         cpus = try settings.cpusOfCores()
         for _ in cpus { inboxes.append(try CoreInbox()) }
         self.inboxes = inboxes
+        readDry = AtomicWords(count: cpus.count)
         requests = Mutex(ControlRequests(rate: settings.rate))
         doubtfulCopies = Shared(
             try KeyTable(
-                slots: 1 << 6, slotsLimit: CoreShared.doubtfulCopiesSlots, filler: 0))
+                slots: 1 << 6, slotsLimit: CoreShared.doubtfulCopiesSlots,
+                filler: DoubtfulCopy(flow: 0)))
         deadLetters = Shared(
             try DeadLetters(
                 directory: settings.stateDirectory,
@@ -179,6 +206,16 @@ final class CoreShared: Sendable {
         coresStarted.store(count, ordering: .releasing)
     }
 
+    /// All that had come on the core's flows was handled at that time, monotonic milliseconds.
+    func noteReadDry(_ core: Int, _ time: Int64) {
+        readDry.update(core) { _ in UInt64(clamping: time) }
+    }
+
+    /// Since when that holds for all cores.
+    var readDryAt: Int64 {
+        Int64(clamping: (0..<coreCount).reduce(UInt64.max) { min($0, readDry.load($1)) })
+    }
+
     func send(_ message: CoreMessage, to core: Int) { inboxes[core].send(message) }
 
     func sendAll(_ message: CoreMessage) {
@@ -201,8 +238,8 @@ final class CoreShared: Sendable {
 
     /// Of all cores.
     var progress: Progress {
-        let parts = state.withLock { $0.report.map { [$0.progress] } ?? $0.parts }
-        guard parts.count > 1 || report == nil else { return parts[0] }
+        let (parts, last) = state.withLock { ($0.parts, $0.report?.progress) }
+        if let last { return last }
         var progress = Progress(joining: Array(parts.prefix(coreCount)))
         (progress.findings, progress.keysToRepair) = findings.with { ($0.list, $0.keysToRepair) }
         progress.deadLetters = deadLetters.with { $0.progress }

@@ -22,7 +22,11 @@ final class Flow {
     var heldType = RecordType.generic
     /// Whether the held entry must not replace what the target has.
     var heldIsGuarded = false
+    /// Another baseline of the same key, on whatever core, asks the target in its place.
+    var heldIsClaimed = false
     var isBlocked = false
+    /// When everything that had come was handled, milliseconds.
+    var readDryAt: Int64 = 0
     /// Has reached a flush and waits for the other flows.
     var waitsForFlush = false
     /// Records, and parts of records, that were sent and are not yet answered.
@@ -39,8 +43,8 @@ final class Flow {
     var follows = false
     /// Takes no more from the stream: it has what it came for, or the run ends.
     var isDone = false
-    /// Our side has ended; what the source still sends is read and dropped.
-    var isShuttingDown = false
+    /// The last ACK is out, and our side is to be ended when all flows have come so far.
+    var awaitsShutdown = false
     var isClosed = false
 
     init(

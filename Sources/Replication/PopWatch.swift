@@ -17,7 +17,7 @@ struct PopWatch: ~Copyable {
         var since: Int64
     }
 
-    /// All records of a transaction, on whatever flow, come within this time.
+    /// All records of a transaction, on whatever flow, come from the source within this time.
     private static let patienceMilliseconds: Int64 = 2_000
 
     private var transactions: [UInt64: Transaction] = [:]
@@ -63,8 +63,10 @@ struct PopWatch: ~Copyable {
     }
 
     /// Reports pops that have waited long enough.
-    mutating func tick(_ now: Int64, report: (Suspect) -> Void) {
-        finish(before: now - PopWatch.patienceMilliseconds, report: report)
+    /// - Parameter readUpTo: when every flow of every core had last been read dry. A flow that lags may
+    ///   have more of a transaction.
+    mutating func tick(_ now: Int64, readUpTo: Int64 = .max, report: (Suspect) -> Void) {
+        finish(before: min(now - PopWatch.patienceMilliseconds, readUpTo), report: report)
     }
 
     /// Judges all that still wait; the run ends.

@@ -27,6 +27,8 @@ public final class Replicator: Sendable {
         self.settings = settings
         let source = try Replicator.resolve(settings.source, "source")
         let targets = try Replicator.targetPlaces(settings)
+        // One connection for each core and node of the target. Without the room a socket says so.
+        _ = cp_raise_descriptor_limit()
         do throws(SystemError) {
             shared = try CoreShared(settings)
             core = try Core(settings: settings, shared: shared, source: source, targets: targets)

@@ -282,9 +282,13 @@ public struct Progress: Sendable {
     /// f mod their number.
     init(joining cores: [Progress]) {
         self = cores[0]
-        flows = (0..<cores.reduce(0) { $0 + $1.flows.count }).compactMap { flow in
+        let ends = cores.indices.map { core in
+            cores[core].flows.isEmpty ? 0 : (cores[core].flows.count - 1) * cores.count + core + 1
+        }
+        flows = (0..<(ends.max() ?? 0)).map { flow in
             let own = cores[flow % cores.count].flows
-            return flow / cores.count < own.count ? own[flow / cores.count] : nil
+            // It may not be open yet.
+            return flow / cores.count < own.count ? own[flow / cores.count] : FlowProgress()
         }
         for core in cores.dropFirst() {
             phase = min(phase, core.phase)

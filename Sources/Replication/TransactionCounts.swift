@@ -18,7 +18,7 @@ final class TransactionCounts: Sendable {
     }
 
     /// Transactions remembered. One flow may be handled for a whole turn (1 MiB, some 25,000 short
-    /// records) before the other gets its own.
+    /// records) before the other gets its own, and the flows of another core may lag behind.
     static let capacity = 1 << 17
     private static let countBits: UInt64 = 6
     private static let countLimit: UInt64 = (1 << countBits) - 1
@@ -38,8 +38,10 @@ final class TransactionCounts: Sendable {
             }
         let tag = TransactionCounts.tag(transactionID)
         words.update(TransactionCounts.place(transactionID)) { word in
-            let word =
-                word >> TransactionCounts.tagShift == tag ? word : tag << TransactionCounts.tagShift
+            let last = word >> TransactionCounts.tagShift
+            // Of one that has lost its place nothing is known any more.
+            guard last <= tag else { return word }
+            let word = last == tag ? word : tag << TransactionCounts.tagShift
             let isFull =
                 word >> shift & TransactionCounts.countLimit == TransactionCounts.countLimit
             return isFull ? word : word + 1 << shift

@@ -129,6 +129,9 @@ int cp_cpu_at(int n);
 
 int cp_cpu_count(void);
 
+// Lets this process open as many descriptors as it may at most. Returns 0 or -errno.
+int cp_raise_descriptor_limit(void);
+
 // Pins the calling thread to one CPU.
 int cp_pin_thread(int cpu);
 

@@ -25,8 +25,11 @@ final class NullSink: Sendable {
                 while true {
                     let connection = cp_accept(listener)
                     guard connection >= 0 else { return }
-                    try? NullSink.serve(connection, answers)
-                    _ = cp_close(connection)
+                    // Each core has a connection of its own.
+                    Thread.detachNewThread {
+                        try? NullSink.serve(connection, answers)
+                        _ = cp_close(connection)
+                    }
                 }
             }
             thread.start()

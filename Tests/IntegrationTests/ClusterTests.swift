@@ -55,7 +55,7 @@ import Testing
         var run = try TrafficRun(seed: 5, records: Self.records, target: cluster)
         try run.write(more: Self.records / 4)
         // Those of keys that there are, so that commands of several keys meet them.
-        let slots = try Self.slotsOfKeys(cluster)
+        let slots = try cluster.slotsOfKeys()
         for slot in slots {
             try cluster.open(slot: slot, to: (try cluster.owner(of: slot) + 1) % 3)
         }
@@ -87,20 +87,6 @@ import Testing
         let outcome = try run.finish()
         outcome.expectSuccess()
         #expect(isKilled && outcome.report.keysRepaired > 0, "\(outcome.line)")
-    }
-
-    /// The slots of some keys that there are.
-    private static func slotsOfKeys(_ cluster: RedisCluster) throws -> Set<Int> {
-        var slots: Set<Int> = []
-        for server in cluster.servers {
-            let client = try server.client()
-            for _ in 0..<10 {
-                guard case .bulk(let key) = try client.call("RANDOMKEY") else { continue }
-                let answer = try client.command([Array("CLUSTER".utf8), Array("KEYSLOT".utf8), key])
-                if let slot = answer.integer { slots.insert(Int(slot)) }
-            }
-        }
-        return slots
     }
 
     /// The recordings of real servers, with 1 to 4 flows, lead to the same state as in a single Redis;
@@ -309,5 +295,21 @@ final class SlotMover: @unchecked Sendable {
         ended.wait()
         if let failure { throw failure }
         return moves
+    }
+}
+
+extension RedisCluster {
+    /// The slots of some keys that there are.
+    func slotsOfKeys() throws -> Set<Int> {
+        var slots: Set<Int> = []
+        for server in servers {
+            let client = try server.client()
+            for _ in 0..<10 {
+                guard case .bulk(let key) = try client.call("RANDOMKEY") else { continue }
+                let answer = try client.command([Array("CLUSTER".utf8), Array("KEYSLOT".utf8), key])
+                if let slot = answer.integer { slots.insert(Int(slot)) }
+            }
+        }
+        return slots
     }
 }

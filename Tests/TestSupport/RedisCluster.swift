@@ -3,12 +3,25 @@ import Foundation
 /// A Redis Cluster of its own on the loopback interface. It is stopped by `stop` or when the last
 /// reference goes.
 public final class RedisCluster: @unchecked Sendable {
-    // Sendable: nothing changes after init.
+    // Sendable: what changes after init is behind the lock.
 
-    /// Masters first, then replicas; as they were at the start.
-    public let servers: [RedisServer]
+    private struct Members {
+        var servers: [RedisServer] = []
+        var identifiers: [String] = []
+        var forgotten: Set<Int> = []
+    }
+
+    private let lock = NSLock()
+    private var members = Members()
+    private let host: String
+    private let login: String
+    private let arguments: [String]
+    private let server: TargetServer
+
+    /// Masters first, then replicas, as they were at the start; then those that were added.
+    public var servers: [RedisServer] { lock.withLock { members.servers } }
     /// Node ids, in the order of `servers`.
-    public let identifiers: [String]
+    public var identifiers: [String] { lock.withLock { members.identifiers } }
 
     private static let slotCount = 16384
     /// For all that nodes agree on by and by; a busy machine makes that slow.
@@ -18,30 +31,32 @@ public final class RedisCluster: @unchecked Sendable {
     /// follows its master.
     /// - Parameters:
     ///   - replicasPerMaster: 0 or 1.
-    ///   - arguments: further options of every server.
+    ///   - arguments: further options of every server. Who sets `--requirepass` needs `--masterauth`.
+    ///   - host: by which nodes know each other, an address of the loopback interface.
+    ///   - login: of a program, as in `user:password@`.
     /// - Throws: `TestSupportError` if they do not become a cluster.
     public init(
         masters: Int = 3, replicasPerMaster: Int = 0, arguments: [String] = [],
-        server: TargetServer = .system
+        server: TargetServer = .system, host: String = "127.0.0.1", login: String = ""
     ) throws {
         precondition(masters > 0 && (0...1).contains(replicasPerMaster))
-        var servers: [RedisServer] = []
+        self.host = host
+        self.login = login
+        // Tests themselves come by 127.0.0.1.
+        self.arguments =
+            host == "127.0.0.1" ? arguments : ["--bind", "127.0.0.1", host] + arguments
+        self.server = server
         var busPorts: [UInt16] = []
-        for _ in 0..<(masters * (1 + replicasPerMaster)) {
-            let (started, busPort) = try Self.start(server, arguments)
-            servers.append(started)
-            busPorts.append(busPort)
-        }
-        self.servers = servers
-        identifiers = try servers.map { try $0.client().call("CLUSTER", "MYID").text ?? "" }
+        for _ in 0..<(masters * (1 + replicasPerMaster)) { busPorts.append(try start()) }
         try join(busPorts: busPorts)
         try share(among: masters)
-        for replica in masters..<max(masters, servers.count) {
+        let count = servers.count
+        for replica in masters..<max(masters, count) {
             try follow(replica: replica, master: replica - masters)
         }
         try waitUntilStable()
         try wait(until: "replicas follow their masters") {
-            try (masters..<servers.count).allSatisfy {
+            try (masters..<count).allSatisfy {
                 try information($0, "replication")("master_link_status") == "up"
             }
         }
@@ -53,22 +68,32 @@ public final class RedisCluster: @unchecked Sendable {
     /// Ends a node as a crash would.
     public func kill(_ index: Int) { servers[index].stop() }
 
-    /// The ports of the masters that live, as a living node knows them.
-    public var masterPorts: [UInt16] {
-        let text = try? living().client().call("CLUSTER", "NODES").text
-        return (text ?? "").split(separator: "\n").compactMap { line in
+    /// How a program is told of it: by the first node.
+    public var address: String {
+        let place = host.contains(":") ? "[\(host)]" : host
+        return "\(login.isEmpty ? "redis" : "redis-cluster")://\(login)\(place):\(servers[0].port)"
+    }
+
+    /// The masters that live, as a living node knows them.
+    private var masters: [RedisServer] {
+        guard let asked = living.first,
+            let text = try? servers[asked].client().call("CLUSTER", "NODES").text
+        else { return [] }
+        return text.split(separator: "\n").compactMap { line in
             let fields = line.split(separator: " ")
             let flags = fields[2].split(separator: ",")
             guard flags.contains("master"), !flags.contains("fail") else { return nil }
-            let address = fields[1].prefix { $0 != "@" }
-            return UInt16(address[address.index(after: address.lastIndex(of: ":")!)...])
+            return identifiers.firstIndex(of: String(fields[0])).map { servers[$0] }
         }
     }
 
+    /// The ports of the masters that live, as a living node knows them.
+    public var masterPorts: [UInt16] { masters.map(\.port) }
+
     /// The index of the server that owns a slot, as it says itself: others know by and by.
     public func owner(of slot: Int) throws -> Int {
-        for (index, server) in servers.enumerated() where server.isRunning {
-            if try Self.owners(server.client())[slot] == identifiers[index] { return index }
+        for index in living {
+            if try Self.owners(servers[index].client())[slot] == identifiers[index] { return index }
         }
         throw TestSupportError("nobody owns slot \(slot)")
     }
@@ -76,8 +101,8 @@ public final class RedisCluster: @unchecked Sendable {
     /// Everything that the masters hold in database 0. No slot may be open.
     public func state() throws -> ServerState {
         var state: ServerState = [:]
-        for port in masterPorts {
-            let part = try StateReader(RespClient(port: port)).read(databases: 0..<1)
+        for master in masters {
+            let part = try StateReader(master.client()).read(databases: 0..<1)
             if let twice = part.keys.first(where: { state[$0] != nil }) {
                 throw TestSupportError("\(twice) is on two masters")
             }
@@ -108,9 +133,9 @@ public final class RedisCluster: @unchecked Sendable {
         while true {
             let keys = try client.call("CLUSTER", "GETKEYSINSLOT", "\(slot)", "100").elements ?? []
             if keys.isEmpty { break }
-            let words = [
-                "MIGRATE", "127.0.0.1", "\(servers[index].port)", "", "0", "30000", "KEYS",
-            ]
+            let password = servers[index].password.map { ["AUTH", $0] } ?? []
+            let words =
+                ["MIGRATE", host, "\(servers[index].port)", "", "0", "30000"] + password + ["KEYS"]
             let reply = try client.command(
                 words.map { Array($0.utf8) } + keys.compactMap(\.bytes))
             if case .error(let message) = reply { throw TestSupportError("MIGRATE: \(message)") }
@@ -118,7 +143,7 @@ public final class RedisCluster: @unchecked Sendable {
         // The new owner takes an epoch above all that it knows of; one that it does not know of would
         // take the slot back.
         try wait(until: "nodes agree on the epoch") {
-            let epochs = try servers.indices.filter { servers[$0].isRunning }.map {
+            let epochs = try living.map {
                 RedisServer.field(
                     "cluster_current_epoch",
                     of: try servers[$0].client().call("CLUSTER", "INFO").text ?? "")
@@ -126,16 +151,32 @@ public final class RedisCluster: @unchecked Sendable {
             return Set(epochs).count == 1
         }
         // The new owner first: until it knows, it would send everybody back to the old one.
-        for server in [index, source] {
-            try setSlot(slot, on: server, "NODE", identifiers[index])
+        for server in [index, source] + living.filter({ $0 != index && $0 != source }) {
+            do {
+                try setSlot(slot, on: server, "NODE", identifiers[index])
+            } catch {
+                // Replicas do not take it, nor does a master that has become one with its last slot.
+                guard "\(error)".contains("only with masters") else { throw error }
+            }
         }
-        for server in servers.indices where server != index && server != source {
-            // Only a master takes it, and others know by and by who is one.
-            guard servers[server].isRunning,
-                try information(server, "replication")("role") == "master"
-            else { continue }
-            try setSlot(slot, on: server, "NODE", identifiers[index])
+    }
+
+    /// Has each node announce a port at which nobody listens; the bus stays where it is. Returns when
+    /// all know.
+    /// - Returns: these ports, in the order of `servers`.
+    public func announceClosedPorts() throws -> [UInt16] {
+        let ports = try servers.map { server in
+            let port = try RedisServer.freePort()
+            try server.client().call("CONFIG", "SET", "cluster-announce-port", "\(port)")
+            return port
         }
+        try wait(until: "nodes know the ports announced") {
+            try servers.allSatisfy { server in
+                let text = try server.client().call("CLUSTER", "NODES").text ?? ""
+                return ports.allSatisfy { text.contains(":\($0)@") }
+            }
+        }
+        return ports
     }
 
     /// Makes a replica the master of its slots in agreement with the old one; returns when it is.
@@ -153,11 +194,44 @@ public final class RedisCluster: @unchecked Sendable {
         }
     }
 
+    /// Starts another master, without slots.
+    /// - Parameter prepare: what happens to it before the others know it.
+    /// - Returns: its index.
+    public func add(_ prepare: (RedisServer) throws -> Void = { _ in }) throws -> Int {
+        let busPort = try start()
+        let index = servers.count - 1
+        try prepare(servers[index])
+        try meet(index, busPort: busPort)
+        try waitUntilAllKnowAll()
+        try waitUntilStable()
+        return index
+    }
+
+    /// Has all others forget a node without slots, and the node them: it runs on alone.
+    public func remove(_ index: Int) throws {
+        lock.withLock { _ = members.forgotten.insert(index) }
+        for other in living {
+            try servers[other].client().call("CLUSTER", "FORGET", identifiers[index])
+        }
+        try servers[index].client().call("CLUSTER", "RESET", "SOFT")
+    }
+
+    /// Restarts a replica, and waits until it follows its master again.
+    public func restart(_ index: Int) throws {
+        let before = try information(index, "server")("run_id")
+        // There is no answer.
+        _ = try? servers[index].client().call("DEBUG", "RESTART")
+        try wait(until: "node \(index) follows") {
+            try information(index, "server")("run_id") != before
+                && information(index, "replication")("master_link_status") == "up"
+        }
+    }
+
     /// Waits until all living nodes agree on who owns which slot, and serve them all.
     public func waitUntilStable() throws {
         try wait(until: "nodes agree") {
             var agreed: [String]?
-            for server in servers where server.isRunning {
+            for server in living.map({ servers[$0] }) {
                 let client = try server.client()
                 let info = try client.call("CLUSTER", "INFO").text ?? ""
                 guard RedisServer.field("cluster_state", of: info) == "ok" else {
@@ -183,6 +257,18 @@ public final class RedisCluster: @unchecked Sendable {
     }
 
     // ---- making one ----
+
+    /// Starts another server in cluster mode.
+    /// - Returns: the port of its bus.
+    private func start() throws -> UInt16 {
+        let (started, busPort) = try Self.start(server, arguments)
+        let identifier = try started.client().call("CLUSTER", "MYID").text ?? ""
+        lock.withLock {
+            members.servers.append(started)
+            members.identifiers.append(identifier)
+        }
+        return busPort
+    }
 
     /// A server in cluster mode and the port of its bus.
     private static func start(
@@ -215,15 +301,21 @@ public final class RedisCluster: @unchecked Sendable {
         for index in servers.indices {
             try servers[index].client().call("CLUSTER", "SET-CONFIG-EPOCH", "\(index + 1)")
         }
-        let first = try servers[0].client()
-        for index in servers.indices.dropFirst() {
-            try first.call(
-                "CLUSTER", "MEET", "127.0.0.1", "\(servers[index].port)", "\(busPorts[index])")
-        }
+        for index in servers.indices.dropFirst() { try meet(index, busPort: busPorts[index]) }
+        try waitUntilAllKnowAll()
+    }
+
+    private func meet(_ index: Int, busPort: UInt16) throws {
+        try servers[0].client().call(
+            "CLUSTER", "MEET", host, "\(servers[index].port)", "\(busPort)")
+    }
+
+    private func waitUntilAllKnowAll() throws {
+        let known = living.map { identifiers[$0] }
         try wait(until: "nodes know each other") {
-            try servers.allSatisfy {
-                let text = try $0.client().call("CLUSTER", "NODES").text ?? ""
-                return identifiers.allSatisfy(text.contains) && !text.contains("handshake")
+            try living.allSatisfy {
+                let text = try servers[$0].client().call("CLUSTER", "NODES").text ?? ""
+                return known.allSatisfy(text.contains) && !text.contains("handshake")
             }
         }
     }
@@ -247,11 +339,12 @@ public final class RedisCluster: @unchecked Sendable {
 
     // ---- asking ----
 
-    private func living() throws -> RedisServer {
-        guard let server = servers.first(where: \.isRunning) else {
-            throw TestSupportError("no node lives")
+    /// Those that run and were not removed.
+    private var living: [Int] {
+        let members = lock.withLock { self.members }
+        return members.servers.indices.filter {
+            members.servers[$0].isRunning && !members.forgotten.contains($0)
         }
-        return server
     }
 
     /// The id of the owner of each slot, empty for none.

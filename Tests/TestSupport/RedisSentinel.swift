@@ -91,6 +91,5 @@ extension RedisSentinel: MovingTarget {
 }
 
 extension RedisCluster: MovingTarget {
-    public var address: String { "redis://127.0.0.1:\(servers[0].port)" }
     public var databaseCount: Int { 1 }
 }

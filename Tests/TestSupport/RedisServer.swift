@@ -6,6 +6,8 @@ public final class RedisServer: @unchecked Sendable {
     // Sendable: nothing changes after init but the process, which guards itself.
     public let port: UInt16
     public let directory: TemporaryDirectory
+    /// Of the default user, nil for none.
+    public let password: String?
     private let process: ChildProcess
 
     /// Starts redis-server and waits until it answers.
@@ -17,6 +19,8 @@ public final class RedisServer: @unchecked Sendable {
         let executable = try server.path()
         let directory = try TemporaryDirectory(prefix: "df2redis-redis")
         self.directory = directory
+        let option = arguments.firstIndex(of: "--requirepass")
+        password = option.map { arguments[$0 + 1] }
         // Between choosing a port and redis-server binding it somebody else may take it.
         for _ in 0..<20 {
             let port = try Self.freePort()
@@ -44,7 +48,11 @@ public final class RedisServer: @unchecked Sendable {
     public var isRunning: Bool { process.isRunning }
 
     /// A new connection.
-    public func client() throws -> RespClient { try RespClient(port: port) }
+    public func client() throws -> RespClient {
+        let client = try RespClient(port: port)
+        if let password { try client.call("AUTH", password) }
+        return client
+    }
 
     /// What the server calls its version, e.g. `7.0.15`; of a Valkey, its own.
     public func version() throws -> String {

@@ -33,6 +33,8 @@ public final class TargetNode {
     public internal(set) var address: cp_address
     /// What the cluster calls it; empty if that is not known.
     public internal(set) var id = ""
+    /// As the others tell of it; nil until one of them has.
+    var announced: ClusterNode?
     public internal(set) var state = State.connecting
     /// What it sends and takes now; another one after it was lost.
     public internal(set) var connection: TargetConnection
@@ -76,6 +78,12 @@ public final class TargetNode {
 
     /// What it said of its memory last.
     public var memory: MemoryRoom.Sample? { connection.pace.memory.sample }
+
+    /// Whether the cluster calls it so.
+    func isAnnounced(as host: String, _ port: UInt16) -> Bool {
+        guard let announced, !host.isEmpty else { return false }
+        return announced.port == port && [announced.host, announced.hostname].contains(host)
+    }
 
     /// Takes the reply to a command of the greeting.
     public func greet(_ reply: TargetReply) -> TargetGreeting.Outcome {

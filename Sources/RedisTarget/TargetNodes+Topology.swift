@@ -90,15 +90,12 @@ extension TargetNodes {
         let place = settings.addressing.place(
             host: told.host, hostname: told.hostname, port: told.port, askedHost: asked.host)
         if let node = nodes.first(where: { $0.id == told.id }) {
-            if told.isMyself || node.host == place.host && node.port == place.port { return node }
-            // It has moved.
-            guard let address = resolve(place) else { return node }
-            (node.host, node.port, node.address) = (place.host, place.port, address)
-            if node.state == .ready { condemned.append((node, "its address has changed")) }
+            if !told.isMyself { note(told, of: node, place) }
             return node
         }
         if let node = nodes.first(where: { $0.host == place.host && $0.port == place.port }) {
             node.id = told.id
+            node.announced = told
             return node
         }
         guard !told.isFailed, let address = resolve(place) else { return nil }
@@ -109,11 +106,34 @@ extension TargetNodes {
         do throws(SystemError) {
             let node = try open(host: place.host, port: place.port, address: address)
             node.id = told.id
+            node.announced = told
             return node
         } catch {
             problem = "cannot connect to the target's node \(place.host):\(place.port): \(error)"
             return nil
         }
+    }
+
+    /// Takes what others tell of a node, which may have another address by now.
+    private func note(
+        _ told: ClusterNode, of node: TargetNode, _ place: (host: String, port: UInt16)
+    ) {
+        var isChanged = false
+        if let before = node.announced {
+            isChanged = before.host != told.host || before.port != told.port
+            // Who has not heard its host name yet tells of it without.
+            if !isChanged, told.hostname.isEmpty, !before.hostname.isEmpty { return }
+            isChanged = isChanged || before.hostname != told.hostname
+        }
+        node.announced = told
+        // A seed may be called otherwise than it is announced: that is no change.
+        guard isChanged || node.state == .lost,
+            node.host != place.host || node.port != place.port, let address = resolve(place)
+        else { return }
+        let isElsewhere = !node.address.equals(address)
+        (node.host, node.port, node.address) = (place.host, place.port, address)
+        guard isElsewhere, node.state == .ready else { return }
+        condemned.append((node, "its address has changed"))
     }
 
     private func resolve(_ place: (host: String, port: UInt16)) -> cp_address? {
@@ -131,17 +151,10 @@ extension TargetNodes {
 
     func find(_ host: ByteView, _ port: UInt16, _ asked: TargetNode) -> TargetNode? {
         let text = String(decoding: host.array(), as: UTF8.self)
-        // It may be a host name.
-        let addressing = settings.addressing
-        let isNamed = addressing.usesHostnames || !addressing.addressMap.isEmpty
-        for name in isNamed ? [(text, ""), ("", text)] : [(text, "")] {
-            let place = addressing.place(
-                host: name.0, hostname: name.1, port: port, askedHost: asked.host)
-            if let node = nodes.first(where: { $0.host == place.host && $0.port == place.port }) {
-                return node
-            }
-        }
-        return nil
+        if let node = nodes.last(where: { $0.isAnnounced(as: text, port) }) { return node }
+        let place = settings.addressing.place(
+            host: text, hostname: "", port: port, askedHost: asked.host)
+        return nodes.first { $0.host == place.host && $0.port == place.port }
     }
 
     func own(_ slot: Int, _ node: TargetNode) {
@@ -244,6 +257,14 @@ extension TargetNodes {
             if node.connection.silence() > TargetNodes.silenceNanoseconds {
                 isTopologyWanted = true
             }
+        }
+    }
+}
+
+extension cp_address {
+    fileprivate func equals(_ other: cp_address) -> Bool {
+        withUnsafeBytes(of: self) { own in
+            withUnsafeBytes(of: other) { own.elementsEqual($0) }
         }
     }
 }

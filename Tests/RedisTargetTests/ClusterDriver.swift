@@ -63,16 +63,22 @@ final class ClusterDriver: ReactorOwner {
         let failure = Mutex<String?>(nil)
     }
 
-    /// - Parameter seed: the port of any node.
-    init(seed: UInt16, outputBytes: Int = 1 << 20) throws {
+    /// - Parameters:
+    ///   - seed: the port of any node.
+    ///   - host: what it is called by.
+    init(
+        seed: UInt16, host: String = "127.0.0.1", outputBytes: Int = 1 << 20,
+        addressing: ClusterAddressing = ClusterAddressing()
+    ) throws {
         mailbox = try Mailbox()
         reactor = try Reactor(mailbox: mailbox, capacity: 16, timers: 3)
         nodes = TargetNodes(
             TargetNodes.Settings(
                 firstRole: 0, outputBytes: outputBytes,
-                greeting: TargetGreeting(user: nil, password: nil, name: "driver")),
+                greeting: TargetGreeting(user: nil, password: nil, name: "driver"),
+                addressing: addressing),
             reactor: reactor)
-        try nodes.open(host: "127.0.0.1", port: seed, address: Pipeline.address(seed))
+        try nodes.open(host: host, port: seed, address: Pipeline.address(seed))
     }
 
     /// Waits until all slots can be written to, then takes the steps.

@@ -278,6 +278,68 @@ import Testing
         #expect(wasSettled)
     }
 
+    // MARK: Who is who
+
+    /// How nodes are announced, and how they are reached.
+    private enum Naming: CaseIterable {
+        /// They are reached by their names; errors name addresses.
+        case byHostName
+        /// They are reached by their addresses; errors name host names.
+        case byAddress
+        /// A map leads from their names to them; errors name addresses.
+        case byMap
+    }
+
+    /// Whatever an error calls a node, it is the one that the cluster means.
+    @Test(arguments: Naming.allCases)
+    private func redirectionsNameNodesAsTheyAreAnnounced(_ naming: Naming) throws {
+        let endpoint = naming == .byAddress ? "hostname" : "ip"
+        let cluster = try RedisCluster(
+            masters: 2,
+            arguments: [
+                "--cluster-announce-hostname", "localhost",
+                "--cluster-preferred-endpoint-type", endpoint,
+            ])
+        defer { cluster.stop() }
+        var addressing = ClusterAddressing(usesHostnames: naming == .byHostName)
+        if naming == .byMap {
+            for (port, server) in zip(try cluster.announceClosedPorts(), cluster.servers) {
+                addressing.addressMap["localhost:\(port)"] = "127.0.0.1:\(server.port)"
+            }
+        }
+        let driver = try ClusterDriver(seed: cluster.servers[0].port, addressing: addressing)
+        let slot = 100
+        var wasSettled = false
+        try driver.run(
+            {
+                try cluster.open(slot: slot, to: 1)
+                return try driver.send("SET", "{\(Self.tag(slot))}", "v")
+            },
+            driver.within(seconds: 5) { driver.openCount == 0 },
+            {
+                wasSettled = driver.openCount == 0
+                try cluster.close(slot: slot, to: 1)
+                return true
+            },
+            driver.allAreSettled)
+        #expect(wasSettled && driver.errors.isEmpty)
+        #expect(try cluster.servers[1].client().call("DBSIZE").integer == 1)
+        #expect(driver.nodes.nodes.count == 2)
+    }
+
+    /// A seed may be called otherwise than the cluster calls it: its connection is kept.
+    @Test func aSeedKeepsItsConnection() throws {
+        let cluster = try RedisCluster(masters: 2)
+        defer { cluster.stop() }
+        let driver = try ClusterDriver(seed: cluster.servers[0].port, host: "localhost")
+        let asked = try cluster.servers[1].callsByCommand()["cluster|nodes"] ?? 0
+        try driver.run(
+            // The other one is asked for the cluster, too.
+            { try cluster.servers[1].callsByCommand()["cluster|nodes"] ?? 0 > asked },
+            driver.within(seconds: 0.1) { false })
+        #expect(driver.connectionsLost.isEmpty && driver.nodes.nodes.count == 2)
+    }
+
     // MARK: Connections that are lost
 
     /// May be sent twice, and what becomes of it does not depend on the others.

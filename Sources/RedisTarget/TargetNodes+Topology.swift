@@ -18,9 +18,13 @@ extension TargetNodes {
         guard isTopologyWanted || !isReady, sinceAsked > TargetNodes.questionNanoseconds else {
             return
         }
+        // One without slots may be new, or was removed: it may know little.
+        let hasMaster = masters.contains {
+            $0.state == .ready && $0.connection.silence() <= TargetNodes.silenceNanoseconds
+        }
         for offset in 1...nodes.count {
             let index = (lastAsked + offset) % nodes.count
-            guard nodes[index].state == .ready,
+            guard nodes[index].state == .ready, nodes[index].ownsSlots || !hasMaster,
                 nodes[index].connection.ask("CLUSTER", "NODES", .topology)
             else { continue }
             askedNode = index
@@ -51,23 +55,28 @@ extension TargetNodes {
 
     private func take(_ topology: ClusterNodes, _ asked: TargetNode) {
         if let myself = topology.nodes.first(where: \.isMyself) { asked.id = myself.id }
-        masterCount = topology.masters.count
-        for node in nodes {
-            node.ownsSlots = false
-            node.isMaster = false
+        // A node that was removed knows of no slots.
+        guard !topology.masters.isEmpty else {
+            isTopologyWanted = true
+            return
         }
+        masterCount = topology.masters.count
+        for node in nodes { node.isMaster = false }
         // Those without slots, too: one may be about to get its first.
         for master in topology.nodes where master.isMaster && master.port != 0 {
             guard let node = known(master, asked) else { continue }
-            node.ownsSlots = !master.slots.isEmpty
             node.isMaster = !master.isFailed
             for range in master.slots {
                 for slot in range where Int(owners[Int(slot)]) != node.index {
                     own(Int(slot), node)
                 }
             }
-            if node.ownsSlots, !master.isFailed { mastersOfReplicas[master.id] = nil }
+            if !master.slots.isEmpty, !master.isFailed { mastersOfReplicas[master.id] = nil }
         }
+        // Whoever was asked may not know all of them yet.
+        var ownsSlots = [Bool](repeating: false, count: nodes.count)
+        for owner in owners where owner >= 0 { ownsSlots[Int(owner)] = true }
+        for node in nodes { node.ownsSlots = ownsSlots[node.index] }
         // All that are known have their ids by now.
         for node in nodes {
             node.replicaCount = topology.nodes.count {

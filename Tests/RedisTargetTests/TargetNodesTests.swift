@@ -340,6 +340,30 @@ import Testing
         #expect(driver.connectionsLost.isEmpty && driver.nodes.nodes.count == 2)
     }
 
+    /// What a node without slots thinks of the cluster changes nothing: it may have been removed from
+    /// it, and know no other node.
+    @Test func aNodeThatWasRemovedIsNotBelieved() throws {
+        let cluster = try RedisCluster(masters: 2)
+        defer { cluster.stop() }
+        let added = try cluster.add()
+        let driver = try ClusterDriver(seed: cluster.servers[added].port)
+        var masters: Set<Int> = []
+        driver.onTick = { masters.insert(driver.nodes.masters.count) }
+        var before = 0
+        func questions() throws -> Int {
+            try cluster.servers.map { try $0.callsByCommand()["cluster|nodes"] ?? 0 }.reduce(0, +)
+        }
+        try driver.run(
+            {
+                try cluster.remove(added)
+                before = try questions()
+                masters = []
+                return true
+            },
+            { try questions() > before + 3 })
+        #expect(masters == [2])
+    }
+
     // MARK: Connections that are lost
 
     /// May be sent twice, and what becomes of it does not depend on the others.

@@ -35,14 +35,18 @@ public final class TargetNode {
     public internal(set) var id = ""
     /// As the others tell of it; nil until one of them has.
     var announced: ClusterNode?
-    public internal(set) var state = State.connecting
+    public internal(set) var state = State.connecting {
+        didSet { forgetProcess() }
+    }
     /// What it sends and takes now; another one after it was lost.
     public internal(set) var connection: TargetConnection
     public internal(set) var greeting: TargetGreeting
     /// Of its process, as it said when it was first connected to.
     var runID = ""
     /// The cluster gave it slots.
-    public internal(set) var ownsSlots = false
+    public internal(set) var ownsSlots = false {
+        didSet { forgetProcess() }
+    }
     /// The cluster has it as a master that is there.
     var isMaster = false
     /// The replica that took over from it last.
@@ -54,7 +58,7 @@ public final class TargetNode {
     var recent: RecentKeys
     /// Monotonic nanoseconds.
     var retryAt: Int64 = 0
-    /// Nil while it is there, or has never been.
+    /// Since when it is missed. Nil while it is there, or before the first attempt to reach it.
     var lostSince: Int64?
     public internal(set) var lossReason = ""
     var bytesSentBefore = 0
@@ -83,6 +87,11 @@ public final class TargetNode {
     func isAnnounced(as host: String, _ port: UInt16) -> Bool {
         guard let announced, !host.isEmpty else { return false }
         return announced.port == port && [announced.host, announced.hostname].contains(host)
+    }
+
+    // What one without slots loses by a restart is not missed.
+    private func forgetProcess() {
+        if state == .lost, !ownsSlots { runID = "" }
     }
 
     /// Takes the reply to a command of the greeting.

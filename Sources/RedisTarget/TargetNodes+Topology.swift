@@ -170,6 +170,8 @@ extension TargetNodes {
         let old = owners[slot]
         guard Int(old) != node.index else { return }
         owners[slot] = Int16(node.index)
+        // Nobody has missed it so far.
+        if !node.ownsSlots, node.lostSince != nil { node.lostSince = reactor.now }
         node.ownsSlots = true
         // A master that is followed has a replica.
         if !isCluster { node.replicaCount = max(node.replicaCount, 1) }

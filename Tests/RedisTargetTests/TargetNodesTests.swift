@@ -364,6 +364,51 @@ import Testing
         #expect(masters == [2])
     }
 
+    /// A master that gave its slots to a replica, was restarted and got them back has all that it had.
+    @Test func aReplicaMayHaveBeenRestarted() throws {
+        let cluster = try RedisCluster(
+            masters: 1, replicasPerMaster: 1, arguments: ["--enable-debug-command", "yes"])
+        defer { cluster.stop() }
+        let driver = try ClusterDriver(seed: cluster.servers[0].port)
+        func owns(_ index: Int) -> Bool {
+            driver.node(port: cluster.servers[index].port).map {
+                $0.state == .ready && driver.nodes.owns($0, slot: 0)
+            } ?? false
+        }
+        try driver.run(
+            { try driver.send("SET", "key", "v") },
+            driver.allAreSettled,
+            {
+                driver.inBackground {
+                    try cluster.failover(replica: 1)
+                    try cluster.waitUntilStable()
+                }
+                return true
+            },
+            { driver.isBackgroundDone && owns(1) },
+            {
+                driver.inBackground { try cluster.restart(0) }
+                return true
+            },
+            {
+                guard driver.isBackgroundDone else { return false }
+                // As if it had been away for minutes.
+                let node = try #require(driver.node(port: cluster.servers[0].port))
+                #expect(node.state == .lost)
+                node.lostSince = driver.reactor.now - 300_000_000_000
+                driver.inBackground {
+                    try cluster.failover(replica: 0)
+                    try cluster.waitUntilStable()
+                }
+                return true
+            },
+            { driver.isBackgroundDone && owns(0) },
+            { try driver.send("APPEND", "key", "w") },
+            driver.allAreSettled)
+        #expect(driver.errors.isEmpty && driver.nodes.failovers == 2)
+        #expect(try Self.text("key", [cluster.servers[0].client()]) == "vw")
+    }
+
     // MARK: Connections that are lost
 
     /// May be sent twice, and what becomes of it does not depend on the others.

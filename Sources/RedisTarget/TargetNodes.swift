@@ -325,6 +325,12 @@ public final class TargetNodes {
     /// The nodes that own slots; of a single server, that.
     public var masters: [TargetNode] { mayMove ? nodes.filter(\.ownsSlots) : [onlyNode] }
 
+    /// The same, and of a cluster those which may have got slots that nobody has told of yet.
+    public var mastersToFlush: [TargetNode] {
+        guard mayMove else { return masters }
+        return nodes.filter { $0.ownsSlots || $0.isMaster && $0.state == .ready }
+    }
+
     /// Whether a node owns a slot.
     func owns(_ node: TargetNode, slot: Int) -> Bool { Int(owners[slot]) == node.index }
 

@@ -9,7 +9,8 @@ internal import Wire
 struct MasterFlush {
     /// 0 if none is under way.
     var round = 0
-    /// Of this round, the masters that were told, and those of them that have not answered.
+    /// Of this round, the masters, how many of them were told, and of these have not answered.
+    var masters: [TargetNode] = []
     var told = 0
     var pending = 0
     /// Slots have moved meanwhile, or a master did not carry it out: all begins anew.
@@ -244,15 +245,16 @@ extension Core {
         _ record: JournalRecord, _ context: RecordContext
     ) throws(DecodeError) -> Bool {
         guard masterFlush.pending == 0 else { return false }
-        if masterFlush.round > 0, masterFlush.told == nodes.masters.count,
+        if masterFlush.told > 0, masterFlush.told == masterFlush.masters.count,
             !masterFlush.isUpset, masterFlush.slotsMovedBefore == nodes.slotsMoved
         {
             masterFlush.round += 1
-            masterFlush.told = 0
             guard masterFlush.round <= (nodes.isCluster ? 2 : 1) else {
                 masterFlush = MasterFlush()
                 return true
             }
+            masterFlush.masters = []
+            masterFlush.told = 0
         } else if masterFlush.round == 0 || masterFlush.isUpset
             || masterFlush.slotsMovedBefore != nodes.slotsMoved
         {
@@ -260,9 +262,9 @@ extension Core {
             masterFlush = MasterFlush(round: 1, slotsMovedBefore: nodes.slotsMoved)
         }
         guard nodes.isQuiet || masterFlush.told > 0 else { return false }
-        let masters = nodes.masters
-        while masterFlush.told < masters.count {
-            let node = masters[masterFlush.told]
+        if masterFlush.masters.isEmpty { masterFlush.masters = nodes.mastersToFlush }
+        while masterFlush.told < masterFlush.masters.count {
+            let node = masterFlush.masters[masterFlush.told]
             guard node.state == .ready else {
                 masterFlush.isUpset = true
                 return false

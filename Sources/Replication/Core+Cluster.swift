@@ -91,7 +91,9 @@ extension Core {
         else {
             return
         }
-        let missing = nodes.masters.filter { $0.state != .ready }.map(\.name)
+        let missing = nodes.masters.filter { $0.state != .ready }.map {
+            $0.lossReason.isEmpty ? $0.name : "\($0.name) (\($0.lossReason))"
+        }
         fail(
             .unreachable,
             missing.isEmpty

@@ -275,8 +275,9 @@ extension Core {
             guard !refuseKind(node) else { return }
             targetIsReady()
         case .refused(let isLogin, let message):
-            // A node of a cluster may be about to load its data, or be none any more.
-            guard !nodes.mayMove || isLogin else { return lost(node, message) }
+            // A node of a cluster may be about to load its data, or be none any more; one without
+            // slots may get its users later.
+            guard !nodes.mayMove || isLogin && node.ownsSlots else { return lost(node, message) }
             fail(isLogin ? .unreachable : .refused, "the target \(node.name): \(message)")
         }
     }

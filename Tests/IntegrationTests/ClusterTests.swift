@@ -150,41 +150,6 @@ import Testing
         #expect(try run.targetState().count == run.report().snapshot.applied)
     }
 
-    /// A cluster that announces addresses which are not reached from here, behind address
-    /// translation: the map says where to go.
-    @Test func announcedAddressesAreMapped() throws {
-        let cluster = try RedisCluster()
-        var pairs: [String] = []
-        for server in cluster.servers {
-            let closed = try RedisServer.freePort()
-            pairs.append("127.0.0.1:\(closed)=127.0.0.1:\(server.port)")
-            try server.client().call("CONFIG", "SET", "cluster-announce-port", "\(closed)")
-        }
-        let directory = try TemporaryDirectory()
-        let path = directory.file("map.yaml")
-        let map = pairs.map { $0.replacing("=", with: "': '") }.joined(separator: "', '")
-        try "target: {cluster: {addressMap: {'\(map)'}}}\n".write(
-            toFile: path, atomically: true, encoding: .utf8)
-        let client = try cluster.servers[0].client()
-        let announced = pairs.map { $0.prefix { $0 != "=" } + "@" }
-        let deadline = Date(timeIntervalSinceNow: 30)
-        while Date() < deadline {
-            let nodes = try client.call("CLUSTER", "NODES").text ?? ""
-            if announced.allSatisfy({ nodes.contains($0) }) { break }
-            usleep(20_000)
-        }
-        var data = SyntheticData(seed: 22)
-        data.strings.count = 2000
-        let run = try RecordedRun(
-            "migrate", source: .synthetic(data), arguments: ["--config", path],
-            movingTarget: cluster)
-        let outcome = try run.waitForEnd()
-        #expect(outcome.exitCode == 0, "\(outcome)")
-        for server in cluster.servers {
-            #expect(try server.client().call("DBSIZE").integer ?? 0 > 500)
-        }
-    }
-
     /// Keys of other databases have no place in a cluster: that is said before anything is written,
     /// with the mapping to write.
     @Test func otherDatabasesAreRefused() throws {

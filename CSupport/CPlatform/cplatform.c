@@ -208,6 +208,11 @@ const char *cp_resolve_message(int code) {
     return code <= -1000 ? gai_strerror(code + 1000) : strerror(-code);
 }
 
+int cp_same_address(const cp_address *left, const cp_address *right) {
+    return left->length == right->length &&
+           memcmp(left->storage, right->storage, left->length) == 0;
+}
+
 int cp_connect_start(const cp_address *address,
                                    unsigned user_timeout_milliseconds) {
     const struct sockaddr *to = (const struct sockaddr *)address->storage;

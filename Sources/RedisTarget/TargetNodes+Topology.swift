@@ -139,7 +139,8 @@ extension TargetNodes {
         guard isChanged || node.state == .lost,
             node.host != place.host || node.port != place.port, let address = resolve(place)
         else { return }
-        let isElsewhere = !node.address.equals(address)
+        var (before, now) = (node.address, address)
+        let isElsewhere = cp_same_address(&before, &now) == 0
         (node.host, node.port, node.address) = (place.host, place.port, address)
         guard isElsewhere, node.state == .ready else { return }
         condemned.append((node, "its address has changed"))
@@ -268,14 +269,6 @@ extension TargetNodes {
             if node.connection.silence() > TargetNodes.silenceNanoseconds {
                 isTopologyWanted = true
             }
-        }
-    }
-}
-
-extension cp_address {
-    fileprivate func equals(_ other: cp_address) -> Bool {
-        withUnsafeBytes(of: self) { own in
-            withUnsafeBytes(of: other) { own.elementsEqual($0) }
         }
     }
 }

@@ -93,6 +93,9 @@ int cp_resolve(const char *_Nonnull host, uint16_t port, cp_address *_Nonnull ou
 
 const char *_Nonnull cp_resolve_message(int code);
 
+// Not 0 if both lead to the same place.
+int cp_same_address(const cp_address *_Nonnull left, const cp_address *_Nonnull right);
+
 // Starts a non-blocking connection: no delay, keepalive after 10 s, and a connection whose data
 // stays unacknowledged for user_timeout_milliseconds is dropped by the kernel.
 int cp_connect_start(const cp_address *_Nonnull address,

@@ -165,7 +165,7 @@ extension Core {
         let facts = SourceFacts(
             acknowledges: control.acknowledges, release: control.release,
             releaseText: control.releaseText, flowCount: all.count)
-        let count = min(shared.inboxes.count, all.count)
+        let count = max(1, min(shared.inboxes.count, all.count))
         do throws(SystemError) {
             // The target may be elsewhere by now than when the run began.
             let masters = nodes.masters.filter { $0.state == .ready }
@@ -173,7 +173,7 @@ extension Core {
                 masters.map { TargetPlace(host: $0.host, port: $0.port, address: $0.address) }
                 + targets
             var others: [Core] = []
-            for index in 1..<max(1, count) {
+            for index in 1..<count {
                 let core = try Core(
                     index: index, settings: settings, shared: shared, source: sourceAddress,
                     targets: places)

@@ -16,8 +16,7 @@ struct EndToEnd {
     }
 
     func run() throws {
-        let master = try preparedMaster(flows: 1)
-        try master.start()
+        let master = try startedMaster(flows: 1)
         defer { master.stop() }
 
         let redis = try RedisProcess()
@@ -64,39 +63,29 @@ struct EndToEnd {
         return try SimulatorServer(source: .synthetic(data, encoding: prepared))
     }
 
-    /// What a key costs with more flows, more connections to the target, and more cores: it should not
-    /// depend on any. All in turn, in one run.
+    /// What a key costs with more cores, more flows, and more connections to the target: it should not
+    /// depend on any. What is compared runs in turn. For flows and connections the program has a CPU to
+    /// itself: the threads that 64 flows are sent by would come in between.
     func runScaling() throws {
+        try runCores()
         let counts = [1, 4, 16, 64]
-        let masters = try counts.map { flows in
-            let master = try preparedMaster(flows: flows)
-            try master.start()
-            return master
-        }
+        // Threads that are made from now on stay there, too.
+        let pinned = cp_pin_thread(cp_cpu_at(0))
+        guard pinned == 0 else { throw BenchError("cannot stay on one CPU") }
+        let masters = try counts.map { try startedMaster(flows: $0) }
         defer { masters.forEach { $0.stop() } }
         let sink = try NullSink()
         let clusters = try counts.map { try NullSink(clusterNodes: $0) }
         var byFlows = counts.map { _ in Measured() }
         var byNodes = counts.map { _ in Measured() }
-        let cores = [1, 2]
-        var byCores = cores.map { _ in Measured() }
-        var byCoresOfCluster = byCores
         for _ in 0..<runs {
             for index in counts.indices {
                 try measure(
-                    &byFlows[index], migrate(masters[index].port, sink.port), program: "df2redis")
+                    &byFlows[index], migrate(masters[index].port, sink.port), program: "df2redis",
+                    isAlone: true)
                 try measure(
                     &byNodes[index], migrate(masters[1].port, clusters[index].port),
-                    program: "df2redis")
-            }
-            for index in cores.indices {
-                try measure(
-                    &byCores[index], migrate(masters[1].port, sink.port, cores: cores[index]),
-                    program: "df2redis")
-                try measure(
-                    &byCoresOfCluster[index],
-                    migrate(masters[1].port, clusters[1].port, cores: cores[index]),
-                    program: "df2redis")
+                    program: "df2redis", isAlone: true)
             }
         }
         for (index, count) in counts.enumerated() {
@@ -105,23 +94,50 @@ struct EndToEnd {
         for (index, count) in counts.enumerated() {
             show("4 flows into a cluster of \(count) null sinks", byNodes[index])
         }
-        for (index, count) in cores.enumerated() {
-            show("4 flows on \(count) cores into a null sink", byCores[index])
-            show("4 flows on \(count) cores into a cluster of 4", byCoresOfCluster[index])
-        }
         let flows = byFlows.map { Series($0.cpuSeconds).median }
         let nodes = byNodes.map { Series($0.cpuSeconds).median }
-        let onCores = byCores.map { Series($0.cpuSeconds).median }
-        let clusterOnCores = byCoresOfCluster.map { Series($0.cpuSeconds).median }
         report(
             "CPU per key against that with one",
             [
                 "flows4": flows[1] / flows[0], "flows16": flows[2] / flows[0],
                 "flows64": flows[3] / flows[0], "nodes4": nodes[1] / nodes[0],
                 "nodes16": nodes[2] / nodes[0], "nodes64": nodes[3] / nodes[0],
-                "cores2": onCores[1] / onCores[0],
-                "cores2OfCluster": clusterOnCores[1] / clusterOnCores[0],
             ])
+    }
+
+    private func runCores() throws {
+        let master = try startedMaster(flows: 4)
+        defer { master.stop() }
+        let sinks = try [NullSink(), NullSink(clusterNodes: 4)]
+        let names = ["a null sink", "a cluster of 4 null sinks"]
+        let cores = [1, 2]
+        var measured = sinks.map { _ in cores.map { _ in Measured() } }
+        for _ in 0..<runs {
+            for (sink, target) in sinks.enumerated() {
+                for (index, count) in cores.enumerated() {
+                    try measure(
+                        &measured[sink][index], migrate(master.port, target.port, cores: count),
+                        program: "df2redis")
+                }
+            }
+        }
+        for sink in sinks.indices {
+            for (index, count) in cores.enumerated() {
+                show("4 flows on \(count) cores into \(names[sink])", measured[sink][index])
+            }
+        }
+        let ratios = measured.map { byCores in
+            Series(byCores[1].cpuSeconds).median / Series(byCores[0].cpuSeconds).median
+        }
+        report(
+            "CPU per key on 2 cores against 1",
+            ["intoOneServer": ratios[0], "intoACluster": ratios[1]])
+    }
+
+    private func startedMaster(flows: Int) throws -> SimulatorServer {
+        let master = try preparedMaster(flows: flows)
+        try master.start()
+        return master
     }
 
     private func show(_ name: String, _ measured: Measured) {
@@ -151,9 +167,10 @@ struct EndToEnd {
     }
 
     private func measure(
-        _ measured: inout Measured, _ arguments: [String], program: String = "df2redis-bench"
+        _ measured: inout Measured, _ arguments: [String], program: String = "df2redis-bench",
+        isAlone: Bool = false
     ) throws {
-        let usage = try ChildUsage.run(program, arguments)
+        let usage = try ChildUsage.run(program, arguments, isAlone: isAlone)
         measured.seconds.append(usage.seconds)
         measured.cpuSeconds.append(usage.cpuSeconds)
         measured.pssMiB.append(usage.pssMiB)
@@ -176,11 +193,16 @@ struct ChildUsage {
     var pssMiB: Double
 
     /// Runs a program that was built beside this one, to its end.
-    static func run(_ program: String, _ arguments: [String]) throws -> ChildUsage {
+    /// - Parameter isAlone: on the last CPU; the caller is on another one.
+    static func run(
+        _ program: String, _ arguments: [String], isAlone: Bool = false
+    ) throws -> ChildUsage {
         let process = Process()
-        process.executableURL = Bundle.main.executableURL!.deletingLastPathComponent()
+        let executable = Bundle.main.executableURL!.deletingLastPathComponent()
             .appendingPathComponent(program)
-        process.arguments = arguments
+        process.executableURL = isAlone ? URL(fileURLWithPath: "/usr/bin/taskset") : executable
+        let lastCPU = "\(ProcessInfo.processInfo.processorCount - 1)"
+        process.arguments = (isAlone ? ["-c", lastCPU, executable.path] : []) + arguments
         process.standardOutput = FileHandle.nullDevice
         let before = childrenCPUSeconds()
         let start = cp_monotonic_nanoseconds()

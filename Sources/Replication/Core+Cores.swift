@@ -5,13 +5,6 @@ internal import RedisTarget
 internal import Synchronization
 internal import Wire
 
-/// A flush, as every flow tells it (protocol.md 5.7).
-struct FlushPoint: Sendable, Equatable {
-    var name: [UInt8]
-    var database: Int
-    var transactionID: UInt64
-}
-
 /// How far a core is with the flush that its flows wait at.
 enum FlushStep {
     /// Not all of its flows are there, or what came before is not answered.

@@ -140,12 +140,14 @@ import Testing
         let server = try RedisServer(arguments: ["--requirepass", "secret"])
         var settings = Self.settings
         settings.credentials = Credentials(password: "secret")
-        let driver = try KeyReaderDriver(try server.client(), settings, segments: .bytes)
+        let driver = try KeyReaderDriver(
+            try RespClient(port: server.port), settings, segments: .bytes)
         #expect(driver.commands == [["AUTH", "secret"]])
         #expect(try driver.read("key").outcome == .missing)
 
         settings.credentials = Credentials(password: "wrong")
-        let wrong = try KeyReaderDriver(try server.client(), settings, isConnected: false)
+        let wrong = try KeyReaderDriver(
+            try RespClient(port: server.port), settings, isConnected: false)
         let error = expectFailed(try wrong.connect(), "")
         #expect(error?.kind == .unauthenticated)
         #expect(
@@ -153,7 +155,7 @@ import Testing
                 || error?.message.contains("WRONGPASS") == true)
         #expect(wrong.phase == .failed)
 
-        let without = try KeyReaderDriver(try server.client(), Self.settings)
+        let without = try KeyReaderDriver(try RespClient(port: server.port), Self.settings)
         guard case .refused(let text) = try without.read("key").outcome else {
             Issue.record("not refused")
             return

@@ -66,9 +66,10 @@ final class ClusterDriver: ReactorOwner {
     /// - Parameters:
     ///   - seed: the port of any node.
     ///   - host: what it is called by.
+    ///   - isFollowed: it is a single server, in whose place another one may come.
     init(
         seed: UInt16, host: String = "127.0.0.1", outputBytes: Int = 1 << 20,
-        addressing: ClusterAddressing = ClusterAddressing()
+        addressing: ClusterAddressing = ClusterAddressing(), isFollowed: Bool = false
     ) throws {
         mailbox = try Mailbox()
         reactor = try Reactor(mailbox: mailbox, capacity: 16, timers: 3)
@@ -76,7 +77,7 @@ final class ClusterDriver: ReactorOwner {
             TargetNodes.Settings(
                 firstRole: 0, outputBytes: outputBytes,
                 greeting: TargetGreeting(user: nil, password: nil, name: "driver"),
-                addressing: addressing),
+                addressing: addressing, isFollowed: isFollowed),
             reactor: reactor)
         try nodes.open(host: host, port: seed, address: Pipeline.address(seed))
     }

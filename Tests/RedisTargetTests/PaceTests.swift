@@ -72,6 +72,18 @@ struct TokenBucketTests {
     }
 }
 
+/// Limits may change between a refusal and the question how long to wait.
+@Test func theWaitForARateIsAlwaysFinite() {
+    let pace = SharedPace()
+    let now: Int64 = 1_000_000_000_000
+    for rate in [0, 1, 1000, 0, 5] {
+        pace.setRates(operations: rate, bytes: rate, latencyMilliseconds: 0)
+        #expect(pace.ratesOpenAt - now < 0, "\(rate)")
+        pace.operations.spend(1, now: now)
+        #expect(pace.ratesOpenAt <= now + 1_000_000_000, "\(rate)")
+    }
+}
+
 /// Nothing is begun that a target without eviction may not have room for.
 struct MemoryRoomTests {
     private func sample(

@@ -646,6 +646,33 @@ import Testing
         #expect(try client.call("GET", "key").text == "new")
     }
 
+    /// A flush waits for what a server may still carry out that is no master any more.
+    @Test func aServerThatWasReplacedIsNotQuiet() throws {
+        let (first, second) = (try RedisServer(), try RedisServer())
+        let driver = try ClusterDriver(seed: first.port, isFollowed: true)
+        let nodes = driver.nodes
+        try driver.run(
+            {
+                kill(first.processIdentifier, SIGSTOP)
+                return try driver.send("SET", "key", "value")
+            },
+            { nodes.nodes[0].connection.socket.bytesUnsent == 0 },
+            {
+                try nodes.follow(
+                    host: "127.0.0.1", port: second.port, address: Pipeline.address(second.port))
+                return true
+            },
+            { nodes.isReady && nodes.nodes[1].connection.commandsInFlight == 0 },
+            {
+                #expect(!nodes.isQuiet)
+                kill(first.processIdentifier, SIGCONT)
+                return true
+            },
+            driver.allAreSettled,
+            { nodes.isQuiet })
+        driver.expectOneEndEach()
+    }
+
     /// How long a node has been away counts from when it was lost, not from the last attempt to reach
     /// it: only so the run ends in the end.
     @Test func attemptsDoNotProlongAnOutage() throws {

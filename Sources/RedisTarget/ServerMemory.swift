@@ -7,9 +7,9 @@ internal import Synchronization
 /// earlier one and no longer counted is in the latest.
 public final class ServerMemory: Sendable {
     private struct Answers {
-        /// Of each connection its last one, nil before the first.
-        var used: [Int?] = []
-        var connections = 0
+        /// Of each connection its last one, 0 before the first. Those that have ended are none.
+        var used: [Int: Int] = [:]
+        var connectionsMade = 0
     }
 
     private let answers = Mutex(Answers())
@@ -23,25 +23,21 @@ public final class ServerMemory: Sendable {
     /// Another connection; returns its place.
     func join() -> Int {
         answers.withLock { answers in
-            answers.connections += 1
-            answers.used.append(nil)
-            return answers.used.count - 1
+            answers.connectionsMade += 1
+            answers.used[answers.connectionsMade] = 0
+            return answers.connectionsMade
         }
     }
 
     func leave(_ place: Int) {
-        answers.withLock { answers in
-            answers.connections -= 1
-            answers.used[place] = nil
-        }
+        answers.withLock { $0.used[place] = nil }
     }
 
     /// A connection's answer. `settled` bytes of what was begun are in it.
     func note(used: Int, settled: Int, of place: Int) {
         answers.withLock { answers in
             answers.used[place] = used
-            let highest = answers.used.reduce(0) { max($0, $1 ?? 0) }
-            usedBytes.store(highest, ordering: .relaxed)
+            usedBytes.store(answers.used.values.max() ?? 0, ordering: .relaxed)
             alone.store(max(0, alone.load(ordering: .relaxed) - 1), ordering: .relaxed)
         }
         // Who sees less begun sees it in what is used.
@@ -67,7 +63,7 @@ public final class ServerMemory: Sendable {
     /// A command waits for all that was begun before it. It may go away meanwhile: so long as each
     /// connection gets two answers.
     func awaitAlone() {
-        let answersAwaited = answers.withLock { $0.connections * 2 }
+        let answersAwaited = answers.withLock { $0.used.count * 2 }
         alone.store(answersAwaited, ordering: .relaxed)
     }
 

@@ -73,13 +73,8 @@ import Testing
         let rules = configuration.map { text in
             TrafficRules(name: text, configuration: text, filters: false) { key, _ in key }
         }
-        var run = try TrafficRun(seed: seed, records: 1500, rules: rules, target: cluster)
-        let mover = SlotMover(cluster, seed: seed)
-        try run.write()
-        let moves = try mover.stop()
-        try cluster.waitUntilStable()
-        try run.finish().expectSuccess()
-        print("\(moves) slots moved")
+        let run = try TrafficRun(seed: seed, records: 1500, rules: rules, target: cluster)
+        let moves = try run.expectSuccess(whileSlotsMoveIn: cluster, seed: seed)
         #expect(moves > 2)
     }
 

@@ -19,13 +19,8 @@ import Testing
     @Test(arguments: [1, 2, 3] as [UInt64])
     func slotsMove(_ seed: UInt64) throws {
         let cluster = try RedisCluster()
-        var run = try TrafficRun(seed: seed, records: Self.records, target: cluster)
-        let mover = SlotMover(cluster, seed: seed)
-        try run.write()
-        let moves = try mover.stop()
-        try cluster.waitUntilStable()
-        try run.finish().expectSuccess()
-        print("\(moves) slots moved")
+        let run = try TrafficRun(seed: seed, records: Self.records, target: cluster)
+        let moves = try run.expectSuccess(whileSlotsMoveIn: cluster, seed: seed)
         #expect(moves > 10)
     }
 
@@ -200,6 +195,23 @@ import Testing
         try sentinel.waitUntil(masterIsNot: 0)
         try run.finish().expectSuccess()
         #expect(isChanged)
+    }
+}
+
+extension TrafficRun {
+    /// Writes all of it while slots go from master to master and back, and looks at the end.
+    /// - Returns: how many slots moved.
+    func expectSuccess(
+        whileSlotsMoveIn cluster: RedisCluster, seed: UInt64
+    ) throws -> Int {
+        var run = self
+        let mover = SlotMover(cluster, seed: seed)
+        try run.write()
+        let moves = try mover.stop()
+        try cluster.waitUntilStable()
+        try run.finish().expectSuccess()
+        print("\(moves) slots moved")
+        return moves
     }
 }
 

@@ -167,7 +167,6 @@ extension Core {
             flow.heldType = type
             flow.heldIsGuarded = conflicts.guardsBaseline(
                 database: entry.database, key: entry.key)
-            flow.heldIsClaimed = false
             flow.progress.snapshotByType[type].read += 1
             // A ghost would vote for the wrong shard.
             if placement.wantsVotes, !(try isHyperLogLog(entry)) {
@@ -187,13 +186,12 @@ extension Core {
             }
             if groups.isWatching, entry.type.family == .stream { try noteGroups(entry, flow) }
         }
-        guard entries != nil, !flow.heldIsClaimed || takeClaim(entry, flow) else {
-            return .blocked
-        }
+        guard entries != nil else { return .blocked }
         let isGuarded = flow.heldIsGuarded
         guard checkConflicts() else { return .done }
         if conflicts.isGuarding, !isGuarded {
-            // What we wrote of this key may have met one that the target keeps.
+            // What was written of this key may have met one that the target keeps.
+            guard takeClaim(entry) else { return .blocked }
             if conflicts.isUnanswered(database: entry.database, key: entry.key) { return .blocked }
             if conflicts.isKept(database: entry.database, key: entry.key) {
                 flow.progress.snapshotByType[type].skipped += 1
@@ -316,17 +314,17 @@ extension Core {
         guard flow.heldIsGuarded else { return }
         conflicts.noteWritten(database: entry.database, key: entry.key)
         flow.heldIsGuarded = known == .none
-        flow.heldIsClaimed = known != .none
     }
 
-    /// False as long as the first baseline is not answered.
-    private func takeClaim(_ entry: SnapshotEntry, _ flow: Flow) -> Bool {
+    /// False as long as the first baseline of the key, on whatever flow, is not answered: it may not
+    /// even be sent.
+    private func takeClaim(_ entry: SnapshotEntry) -> Bool {
+        guard shared.hasDoubtfulCopies.load(ordering: .relaxed) else { return true }
         let claim = shared.doubtfulCopies.with { copies in
             copies.find(entry.database, entry.key).map { copies[$0].claim } ?? .ours
         }
         if claim == .unanswered { return false }
         if claim == .kept { conflicts.keepToo(database: entry.database, key: entry.key) }
-        flow.heldIsClaimed = false
         return true
     }
 

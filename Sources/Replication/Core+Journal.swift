@@ -224,9 +224,10 @@ extension Core {
     ) -> Bool {
         guard setsHyperLogLog(record, match), let key = journalWriter.key(of: record, match)
         else { return true }
-        // Of one that it knows to be at home, another core may not know it yet.
-        let verdict = placement.verdict(key, flow: flow.index)
-        guard verdict == .unknown || verdict == .home && shared.coreCount > 1 else { return true }
+        // Of one that is known to be at home by now, another flow may have a copy that waits.
+        guard placement.flowCount > 1,
+            placement.verdict(key, flow: flow.index) != .elsewhere
+        else { return true }
         switch noteDoubtfulCopy(database: record.database, key: key, flow, claim: .ours) {
         case .unanswered: return false
         case .kept: conflicts.keepToo(database: record.database, key: key)

@@ -22,8 +22,6 @@ final class Flow {
     var heldType = RecordType.generic
     /// Whether the held entry must not replace what the target has.
     var heldIsGuarded = false
-    /// Another baseline of the same key, on whatever core, asks the target in its place.
-    var heldIsClaimed = false
     var isBlocked = false
     /// When everything that had come was handled, milliseconds.
     var readDryAt: Int64 = 0

@@ -167,10 +167,10 @@ final class RecordedRun {
         }
     }
 
-    /// Waits until flow 0 has sent so much; false if that does not happen.
-    func waitUntilRead(bytes: Int) -> Bool {
+    /// Waits until a flow has sent so much; false if that does not happen.
+    func waitUntilRead(bytes: Int, flow: Int = 0) -> Bool {
         let deadline = Date(timeIntervalSinceNow: 30)
-        while source.bytesSent(flow: 0) < bytes {
+        while source.bytesSent(flow: flow) < bytes {
             guard program.isRunning, Date() < deadline else { return false }
             usleep(5000)
         }

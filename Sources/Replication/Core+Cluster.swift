@@ -16,6 +16,13 @@ struct MasterFlush {
     /// Slots have moved meanwhile, or a master did not carry it out: all begins anew.
     var isUpset = false
     var slotsMovedBefore = 0
+    /// Of a flush of slots, where the first master that is not done goes on (SCAN).
+    var cursor = MasterFlush.start
+    /// When all may begin anew, monotonic nanoseconds.
+    var retryAt: Int64 = 0
+
+    static let start = Array("0".utf8)
+    static let retryNanoseconds: Int64 = 100_000_000
 }
 
 /// What is different if the target's masters may change: a Redis Cluster, or what sentinels watch.
@@ -246,7 +253,8 @@ extension Core {
     func flushMasters(
         _ record: JournalRecord, _ context: RecordContext
     ) throws(DecodeError) -> Bool {
-        guard masterFlush.pending == 0 else { return false }
+        guard masterFlush.pending == 0, reactor.now >= masterFlush.retryAt else { return false }
+        let isOfSlots = journalWriter.match(record).rule == .flushSlots
         if masterFlush.told > 0, masterFlush.told == masterFlush.masters.count,
             !masterFlush.isUpset, masterFlush.slotsMovedBefore == nodes.slotsMoved
         {
@@ -271,24 +279,41 @@ extension Core {
                 masterFlush.isUpset = true
                 return false
             }
-            guard
-                try journalWriter.writeFlush(
-                    record, context, rules: keyRules, to: node.connection) == .sent
-            else { return false }
-            masterFlush.told += 1
+            let outcome: RecordOutcome
+            if isOfSlots {
+                outcome = try masterFlush.cursor.withByteView { (cursor) throws(DecodeError) in
+                    try journalWriter.writeFlushOfSlots(
+                        record, context, cursor: cursor, to: node.connection)
+                }
+            } else {
+                outcome = try journalWriter.writeFlush(
+                    record, context, rules: keyRules, to: node.connection)
+            }
+            guard outcome == .sent else { return false }
             masterFlush.pending += 1
+            // Page by page, one master after the other.
+            if isOfSlots { return false }
+            masterFlush.told += 1
         }
         return false
     }
 
     func settleFlush(_ reply: TargetReply) {
         masterFlush.pending -= 1
-        guard reply.recordFailed else { return }
+        guard reply.recordFailed else {
+            // A page of slots; a whole flush answers OK.
+            guard reply.reply.kind == .bulk else { return }
+            masterFlush.cursor = reply.reply.content.array()
+            if masterFlush.cursor == MasterFlush.start { masterFlush.told += 1 }
+            return
+        }
         masterFlush.isUpset = true
+        masterFlush.retryAt = reactor.now + MasterFlush.retryNanoseconds
         guard !isRedirected else { return nodes.wantTopology() }
         fail(
             .interrupted,
             "a master of the target refused to be flushed, so it may hold what the source deleted: "
-                + "\(refusal); allow +flushall to this user and run again")
+                + "\(refusal); allow +flushall, and for flushSlots +eval +scan +unlink, to this user and "
+                + "run again")
     }
 }

@@ -139,9 +139,7 @@ extension Core {
         guard shared.coreCount > 1 else { return true }
         if flushStep == .waiting, nodes.isQuiet {
             flushStep = .told
-            let point = FlushPoint(
-                name: record.arguments.first?.array() ?? [], database: record.database,
-                transactionID: record.transactionID)
+            let point = FlushPoint(record)
             if index == 0 { noteAtFlush(point) } else { shared.send(.atFlush(point), to: 0) }
         }
         guard index == 0 else { return flushStep == .done }

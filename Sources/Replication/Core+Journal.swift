@@ -100,11 +100,20 @@ extension Core {
         if isNew { watch(record, match, flow) }
         // A mark may have ended the run, which takes the record back.
         guard !flow.isDone else { return .done }
-        if match.rule == .flushAll || match.rule == .flushDatabase {
+        switch match.rule {
+        case .flushAll, .flushDatabase:
             guard !keyRules.isActive || keepsFlush(record, match) else {
                 return passOverFlush(record, match, flow)
             }
-            return try flush(record, isInSnapshot: isInSnapshot, flow)
+            return try flush(record, match, isInSnapshot: isInSnapshot, flow)
+        case .flushSlots where keyRules.flushSlots != .report:
+            guard SlotRanges(record) != nil else { break }
+            guard keyRules.flushSlots == .delete else {
+                flow.progress.journalByType[match.type].skipped += 1
+                return .done
+            }
+            return try flush(record, match, isInSnapshot: isInSnapshot, flow)
+        default: break
         }
         if isInSnapshot, conflicts.isGuarding, !claimDoubtfulCopy(record, match, flow) {
             return .blocked
@@ -257,7 +266,7 @@ extension Core {
     /// A flush stands in every flow and is sent once, when all flows have reached it
     /// (protocol.md 5.7).
     private func flush(
-        _ record: JournalRecord, isInSnapshot: Bool, _ flow: Flow
+        _ record: JournalRecord, _ match: JournalRules.Match, isInSnapshot: Bool, _ flow: Flow
     ) throws(DecodeError) -> Step {
         guard !isInSnapshot else {
             fail(
@@ -266,7 +275,8 @@ extension Core {
                     + "run again: the target is brought up to date by a new full sync")
             return .done
         }
-        guard keyRules.flush == .apply else {
+        let isOfSlots = match.rule == .flushSlots
+        guard isOfSlots || keyRules.flush == .apply else {
             let name = record.arguments.first?.printable(limit: 32) ?? ""
             fail(
                 .interrupted,
@@ -298,7 +308,7 @@ extension Core {
         let context = RecordContext(
             flow: flow.index, nextLSN: record.lsn + 1, isInSnapshot: false,
             unixMilliseconds: 0)
-        let isAwaited = nodes.mayMove || shared.coreCount > 1
+        let isAwaited = nodes.mayMove || shared.coreCount > 1 || isOfSlots
         if isAwaited {
             if index == 0, try !flushMasters(record, context) { return .blocked }
         } else {
@@ -334,10 +344,7 @@ extension Core {
     }
 
     private func isSameFlush(_ left: JournalRecord?, _ right: JournalRecord) -> Bool {
-        guard let left, left.transactionID == right.transactionID,
-            left.database == right.database, let name = left.arguments.first,
-            let other = right.arguments.first
-        else { return false }
-        return name.equals(other)
+        guard let left else { return false }
+        return FlushPoint(left) == FlushPoint(right)
     }
 }

@@ -2,12 +2,19 @@ internal import Bytes
 internal import DragonflySource
 internal import Reactor
 internal import Synchronization
+internal import Wire
 
 /// A flush, as every flow tells it (protocol.md 5.7).
 struct FlushPoint: Sendable, Equatable {
-    var name: [UInt8]
-    var database: Int
-    var transactionID: UInt64
+    private var command: [UInt8]
+    private var database: Int
+    private var transactionID: UInt64
+
+    init(_ record: JournalRecord) {
+        command = record.payload.array()
+        database = record.database
+        transactionID = record.transactionID
+    }
 }
 
 /// A point that all cores must have reached before the run goes on.

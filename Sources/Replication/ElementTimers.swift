@@ -276,6 +276,16 @@ struct ElementTimers: ~Copyable {
         }
     }
 
+    /// All keys of these slots are gone.
+    mutating func removeAll(database: Int, in slots: SlotRanges) {
+        for index in keys.indices
+        where !keys[index].elements.isEmpty && keys[index].database == database {
+            keys[index].name.withByteView { name in
+                if slots.contains(name.keySlot()) { remove(database: database, key: name) }
+            }
+        }
+    }
+
     // MARK: What is due
 
     /// An element whose time has come, and that was not sent yet; it stays until `remove`.

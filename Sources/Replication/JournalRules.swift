@@ -77,7 +77,7 @@ enum JournalRule: UInt8, Equatable {
     /// FLUSHALL, FLUSHDB: once, when all flows have reached it.
     case flushAll
     case flushDatabase
-    /// DFLYCLUSTER FLUSHSLOTS: its keys cannot be told here.
+    /// DFLYCLUSTER FLUSHSLOTS: `KeyRuleSettings.FlushSlots` says what of it.
     case flushSlots
     /// SCRIPT: LOAD is passed, the rest skipped.
     case script

@@ -251,7 +251,7 @@ struct JournalWriter: ~Copyable {
         case .administrative:
             return .unsupported("a target is never told such a command")
         case .flushSlots:
-            return .repair("keys of flushed slots may remain on the target")
+            return .repair("keys of flushed slots may remain on the target (flushSlots)")
         case .unknown:
             guard !context.isInSnapshot else {
                 return .repair(JournalWriter.baselineMayBeMissing)
@@ -278,6 +278,10 @@ struct JournalWriter: ~Copyable {
 
     /// What a flush deletes has no elements.
     mutating func forgetElements(of record: JournalRecord, rules: KeyRules) {
+        if let slots = SlotRanges(record) {
+            elementExpiries.timers?.removeAll(database: record.database, in: slots)
+            return
+        }
         let isWhole = match(record).rule == .flushAll
         let database = isWhole ? nil : rules.target(ofDatabase: record.database)
         elementExpiries.removeAll(database: database)

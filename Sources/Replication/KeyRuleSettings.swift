@@ -31,6 +31,17 @@ public struct KeyRuleSettings: Sendable, Equatable {
         case fail
     }
 
+    /// What is done with DFLYCLUSTER FLUSHSLOTS of the source: slots have left this master, or an
+    /// operator empties them.
+    public enum FlushSlots: String, Sendable, CaseIterable {
+        /// It is named: keys may remain on the target.
+        case report
+        /// The keys are another master's by now, whose run takes care of them.
+        case keep
+        /// The target's keys in these slots are deleted.
+        case delete
+    }
+
     /// Databases are at most this many, on either side.
     public static let databasesLimit = 1024
 
@@ -44,6 +55,7 @@ public struct KeyRuleSettings: Sendable, Equatable {
     public var targetPrefix = ""
     /// Nil: `apply` without any rule, else `fail`.
     public var flush: Flush?
+    public var flushSlots = FlushSlots.report
 
     public init() {}
 
@@ -87,6 +99,14 @@ public struct KeyRuleSettings: Sendable, Equatable {
                     "FLUSHALL would empty the excluded databases of the target, too; name those"
                         + " that are carried over in dbs or filter.include.databases instead, or"
                         + " set it to fail"
+                ))
+        }
+        if flushSlots == .delete, hasRules {
+            problems.append(
+                (
+                    "flushSlots",
+                    "with dbs, filter or keys the target may have keys of others in those slots;"
+                        + " set it to keep or report"
                 ))
         }
         return problems

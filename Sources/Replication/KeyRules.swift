@@ -34,6 +34,7 @@ final class KeyRules {
     let mapsKeys: Bool
     let mapsDatabases: Bool
     let flush: KeyRuleSettings.Flush
+    let flushSlots: KeyRuleSettings.FlushSlots
     /// Databases of the target that are all ours to flush; empty if that is not known.
     let ownDatabases: [Int]
 
@@ -83,6 +84,7 @@ final class KeyRules {
         mapsKeys = settings.mapsKeys
         mapsDatabases = settings.databases.contains { $0.key != $0.value }
         flush = settings.flushInEffect
+        flushSlots = settings.flushSlots
         ownDatabases = isFinite ? targets.filter { $0 >= 0 }.map { Int($0) } : []
         keepsOtherDatabases = !isFinite
         targetDatabases = targets

@@ -441,6 +441,8 @@ struct ConfigurationResolverTests {
             ("keys: {replacePrefix: {from: a, to: b}, addPrefix: c}", "give one of"),
             ("flush: own-keys", "not available in this version"), ("flush: never", "one of"),
             ("{flush: apply, filter: {exclude: {databases: [1]}}}", "FLUSHALL would empty"),
+            ("flushSlots: all", "one of"),
+            ("{flushSlots: delete, dbs: {0: 1}}", "may have keys of others in those slots"),
         ]
         for (file, text) in rows {
             let found = problems(file)

@@ -28,6 +28,17 @@ import Testing
         }
     }
 
+    @Test func slotsAreFlushedOnAllFlows() throws {
+        let run = try EmulatedRun()
+        try run.prepare("SET {06S} 1", "SET a{06S}b 2", "SET foo 3")
+        let lines = try run.journal("DFLYCLUSTER FLUSHSLOTS 0 1 3 3")
+        #expect(lines == (0..<2).map { "\($0): DFLYCLUSTER FLUSHSLOTS 0 1 3 3" })
+        #expect(try run.reply("DBSIZE") == "1")
+        for words in ["FLUSHSLOTS 0 x", "FLUSHSLOTS 0 1 2", "GETSLOTINFO SLOTS 1"] {
+            #expect(try run.reply("DFLYCLUSTER \(words)").contains("syntax"), "\(words)")
+        }
+    }
+
     @Test func olderReleasesRecordDeletionsAsIssued() throws {
         let run = try EmulatedRun(.v1_35)
         let (a, b) = (run.key("a", on: 0), run.key("b", on: 1))

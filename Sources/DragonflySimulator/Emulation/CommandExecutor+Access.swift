@@ -37,12 +37,12 @@ extension CommandExecutor {
     }
 
     /// Deletes a key that has expired or is evicted, and records that.
-    func removeKey(_ name: KeyName) throws(EmulationError) {
+    func removeKey(_ name: KeyName, isRecorded: Bool = true) throws(EmulationError) {
         try willChange([name])
         _ = try keyspace.require([text("DEL"), name.key], database: name.database)
         keyspace.forgetDetails(name)
         keyspace.setForeign(name, nil)
-        recordDeletion(name)
+        if isRecorded { recordDeletion(name) }
     }
 
     /// Runs a command on the server. Keys of the call that are gone afterwards, because it took

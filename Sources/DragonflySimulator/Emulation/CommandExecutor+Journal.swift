@@ -72,7 +72,7 @@ extension CommandExecutor {
             for position in rule.positions(words) ?? [] {
                 flows.insert(flow(of: words[position]))
             }
-            if case .flush = rule.behaviour { flows.formUnion(0..<flowCount) }
+            if rule.behaviour.isFlush { flows.formUnion(0..<flowCount) }
         }
         let needsOne = flows.count > 1 || release.number <= 1020
         block = TransactionBlock(transaction: needsOne ? takeTransaction() : 0)

@@ -1,3 +1,5 @@
+import Bytes
+
 /// Commands of keys of any type (protocol.md 6.4).
 extension CommandExecutor {
     /// Up to v1.39 recorded with all keys and the name as issued, then as DEL of those that
@@ -268,6 +270,28 @@ extension CommandExecutor {
         keyspace.forgetAll(database: database)
         call.flows = Array(0..<flowCount)
         call.hasSteps = true
+        for flow in call.flows { record(call.words, &call, flow: flow) }
+        return .ok
+    }
+
+    /// DFLYCLUSTER FLUSHSLOTS first last ...: on all flows, with no transaction id, and of database 0
+    /// only (protocol.md 5.7).
+    func flushSlots(_ call: inout CommandCall) throws(EmulationError) -> TargetReply {
+        let numbers = call.words.dropFirst(2).compactMap {
+            Int(String(decoding: $0, as: UTF8.self))
+        }
+        guard call.words[1].isWord("FLUSHSLOTS"), numbers.count == call.words.count - 2,
+            numbers.count % 2 == 0, numbers.allSatisfy({ (0..<16384).contains($0) })
+        else { return .syntaxError }
+        for name in try keyspace.allKeys() where name.database == 0 {
+            let slot = name.key.withByteView { $0.keySlot() }
+            let isFlushed = stride(from: 0, to: numbers.count, by: 2).contains {
+                numbers[$0] <= slot && slot <= numbers[$0 + 1]
+            }
+            if isFlushed { try removeKey(name, isRecorded: false) }
+        }
+        call.flows = Array(0..<flowCount)
+        call.transaction = 0
         for flow in call.flows { record(call.words, &call, flow: flow) }
         return .ok
     }

@@ -21,6 +21,7 @@ extension CommandExecutor {
         case .shrink: try shrink(&call)
         case .sort: try sort(&call)
         case .flush: try flush(&call)
+        case .flushSlots: try flushSlots(&call)
         case .evaluate: try evaluate(&call)
         case .script: try script(&call)
         case .foreign(let type): try foreign(&call, type)

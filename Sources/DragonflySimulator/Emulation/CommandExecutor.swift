@@ -127,7 +127,7 @@ final class CommandExecutor {
     /// for one that is refused.
     func flows(of words: [[UInt8]]) -> [Int] {
         guard case .call(let call) = parse(words, database: 0) else { return [] }
-        if case .flush = call.rule.behaviour { return Array(0..<flowCount) }
+        if call.rule.behaviour.isFlush { return Array(0..<flowCount) }
         return call.flows
     }
 

@@ -69,6 +69,7 @@ enum CommandBehaviour {
     case shrink
     case sort
     case flush
+    case flushSlots
 
     // Lists, sets, sorted sets.
     case moveElement
@@ -107,6 +108,14 @@ enum CommandBehaviour {
     var isRead: Bool {
         switch self {
         case .read, .readTime, .readHyperLogLog, .dump, .type, .exists, .fieldTimeToLive: true
+        default: false
+        }
+    }
+
+    /// Whether every shard records it.
+    var isFlush: Bool {
+        switch self {
+        case .flush, .flushSlots: true
         default: false
         }
     }

@@ -91,6 +91,7 @@ extension CommandRule {
         Row("SHRINK", .first, .shrink, 2, since: 1036),
         Row("SORT", .sort, .sort, 2),
         Row("FLUSHALL FLUSHDB", .none, .flush, 1),
+        Row("DFLYCLUSTER", .none, .flushSlots, 4),
         Row("EVAL EVALSHA", .counted(2), .evaluate, 3),
         Row("SCRIPT", .none, .script, 2),
     ]

@@ -316,8 +316,9 @@ struct Configuration {
 
     // Rules that were not given say nothing.
     private func keyRuleRows(_ rules: KeyRuleSettings) -> [(String, String)] {
-        guard rules.hasRules || rules.flush != nil else { return [] }
         var rows: [(String, String)] = []
+        if rules.flushSlots != .report { rows.append(("flushSlots", rules.flushSlots.rawValue)) }
+        guard rules.hasRules || rules.flush != nil else { return rows }
         if !rules.databases.isEmpty {
             let pairs = rules.databases.sorted { $0.key < $1.key }
             rows.append(("dbs", pairs.map { "\($0.key): \($0.value)" }.joined(separator: ", ")))

@@ -238,6 +238,12 @@ enum ConfigurationKeys {
                 configuration.keyRules.flush = flush
                 return .taken
             },
+            .choice("flushSlots", KeyRuleSettings.FlushSlots.allCases.map(\.rawValue)) {
+                configuration, value in
+                configuration.keyRules.flushSlots =
+                    KeyRuleSettings.FlushSlots(rawValue: value) ?? .report
+                return .taken
+            },
         ]
 
     private static func selection(

@@ -49,7 +49,7 @@ public struct MirroredRing: ~Copyable {
     private mutating func rewind() {
         let start = offset(head)
         let size = count
-        guard size <= MirroredRing.movedBytes, start >= capacity / 8, start + size <= capacity,
+        guard size <= MirroredRing.movedBytes, start >= capacity / 32, start + size <= capacity,
             start >= size
         else { return }
         base.copyMemory(from: base + start, byteCount: size)

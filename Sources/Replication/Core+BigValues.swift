@@ -65,11 +65,6 @@ extension Core {
             }
             // No ghost is that large (protocol.md 6.7).
             if placement.wantsVotes { placement.vote(step.entry.key, flow: flow.index) }
-            if placement.flowCount > 1,
-                placement.verdict(step.entry.key, flow: flow.index) == .elsewhere
-            {
-                totals.misplacedKeys += 1
-            }
         case .leftOut:
             if isGuarded {
                 // What the target has of that name is not ours to change either.

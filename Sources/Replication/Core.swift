@@ -31,7 +31,8 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
 
     /// A flow is read at most this much in one turn, so that others get theirs.
     static let turnBudgetBytes = 1 << 20
-    static let readBytes = 256 << 10
+    /// What is read at once stays in the caches until it is handled, also if there are many flows.
+    static let readBytes = 128 << 10
     /// How long the target may take to answer what is in flight after the source was left.
     static let drainLimitNanoseconds: Int64 = 30_000_000_000
     /// How long it may take for the greeting, and be silent with commands in flight at any time.

@@ -224,7 +224,6 @@ public struct Progress: Sendable {
     public var keysKept = 0
     public var recordsOfKeptKeys = 0
     public var ghostKeys = 0
-    public var misplacedKeys = 0
     /// Keys that may differ: named as findings.
     public var keysToRepair = 0
     /// Keys whose value was read from the source again, because a record lost information or was
@@ -306,7 +305,7 @@ public struct Progress: Sendable {
 
     private static var sums: [WritableKeyPath<Progress, Int>] {
         [
-            \.keysKept, \.recordsOfKeptKeys, \.ghostKeys, \.misplacedKeys, \.keysRepaired,
+            \.keysKept, \.recordsOfKeptKeys, \.ghostKeys, \.keysRepaired,
             \.repairsOpen, \.memberExpiriesDropped, \.elementsRemoved, \.elementsOpen,
             \.jsonTextsWritten, \.stickyFlagsDropped, \.memcachedFlagsDropped, \.scriptsLoaded,
             \.expiriesHeld, \.expiriesNotHeld, \.pendingEntriesDropped, \.bytesSent,

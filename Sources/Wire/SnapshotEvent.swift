@@ -28,6 +28,15 @@ public struct SnapshotEntry {
         self.hasMemcachedFlags = hasMemcachedFlags
         self.value = value
     }
+
+    /// Whether the value may be a HyperLogLog: a string that begins with `HYLL`, or a compressed one.
+    public var mayBeHyperLogLog: Bool {
+        guard type == .string, value.count > 6 else { return false }
+        // None has more than 12,304 bytes, so its length takes one byte or two.
+        let head = value[0]
+        guard head < 0x80 else { return head == 0xc3 }
+        return value.little(head < 0x40 ? 1 : 2, as: UInt32.self) == 0x4c4c_5948
+    }
 }
 
 /// What the snapshot part of a flow holds, in stream order (protocol.md 3.1).

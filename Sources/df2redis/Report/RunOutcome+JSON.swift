@@ -32,7 +32,6 @@ extension RunOutcome {
             ("keysKept", .integer(progress.keysKept)),
             ("recordsOfKeptKeys", .integer(progress.recordsOfKeptKeys)),
             ("ghostKeys", .integer(progress.ghostKeys)),
-            ("misplacedKeys", .integer(progress.misplacedKeys)),
             ("keysRepaired", .integer(progress.keysRepaired)),
             ("keysToRepair", .integer(progress.keysToRepair)),
             ("memberExpiriesDropped", .integer(progress.memberExpiriesDropped)),

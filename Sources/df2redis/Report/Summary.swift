@@ -92,7 +92,6 @@ struct Summary {
             (progress.keysKept, "keys kept as the target had them (conflict.policy skip)"),
             (progress.recordsOfKeptKeys, "journal records of such keys"),
             (progress.ghostKeys, "ghost keys dropped (shown by the source on a wrong shard)"),
-            (progress.misplacedKeys, "keys on a shard that is not theirs"),
             (progress.memberExpiriesDropped, "expiries of single fields or members dropped"),
             (progress.elementsRemoved, "fields or members removed when they expired"),
             (

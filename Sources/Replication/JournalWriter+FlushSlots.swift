@@ -4,14 +4,19 @@ internal import Wire
 
 /// The slots that a DFLYCLUSTER FLUSHSLOTS names: pairs of first and last (protocol.md 5.7).
 struct SlotRanges {
-    private var ranges: [ClosedRange<Int>] = []
+    var ranges: [ClosedRange<Int>] = []
 
+    func contains(_ slot: Int) -> Bool { ranges.contains { $0.contains(slot) } }
+}
+
+extension SlotRanges {
     /// Nil if the record says something else.
     init?(_ record: JournalRecord) {
         var arguments = record.arguments
         guard record.argumentCount >= 4, record.argumentCount % 2 == 0, arguments.next() != nil,
             arguments.next()?.equalsIgnoringCase("FLUSHSLOTS") == true
         else { return nil }
+        self.init()
         while let first = arguments.next(), let last = arguments.next() {
             guard let first = first.parseInteger(), let last = last.parseInteger(), first >= 0,
                 first <= last, last < 16384
@@ -19,8 +24,6 @@ struct SlotRanges {
             ranges.append(Int(first)...Int(last))
         }
     }
-
-    func contains(_ slot: Int) -> Bool { ranges.contains { $0.contains(slot) } }
 }
 
 /// FLUSHSLOTS: no command of a target empties slots, and one that is no cluster has none.

@@ -186,6 +186,14 @@ import Wire
                 case 37 where Int.random(in: 0..<20, using: &random) == 0:
                     timers.removeAll(database: place.database)
                     model = model.filter { $0.key.database != place.database }
+                case 38 where Int.random(in: 0..<10, using: &random) == 0:
+                    let first = Int.random(in: 0..<16384, using: &random)
+                    let slots = SlotRanges(ranges: [first...16383, 0...first / 4])
+                    timers.removeAll(database: place.database, in: slots)
+                    model = model.filter {
+                        $0.key.database != place.database
+                            || !slots.contains($0.key.key.withByteView { $0.keySlot() })
+                    }
                 default:
                     for due in due(&timers, now) {
                         let found = Place(

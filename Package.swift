@@ -9,8 +9,8 @@ let strict: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
 ]
 
-// Exclusivity checks cost a runtime call per access on the hot path; debug builds and the
-// debug tests keep them, so violations are still found.
+// Exclusivity checks cost a runtime call per access on the hot path; Tests/run
+// turns them on again, and debug builds keep them, so violations are still found.
 let hot =
     strict + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
 

@@ -20,9 +20,21 @@ struct MasterFlush {
     var cursor = MasterFlush.start
     /// When all may begin anew, monotonic nanoseconds.
     var retryAt: Int64 = 0
+    /// The operator was told what it waits for.
+    var isWaitTold = false
 
     static let start = Array("0".utf8)
-    static let retryNanoseconds: Int64 = 100_000_000
+    private static let retryNanoseconds: Int64 = 100_000_000
+
+    /// All is to begin anew, soon.
+    mutating func upset(now: Int64) {
+        isUpset = true
+        retryAt = now + MasterFlush.retryNanoseconds
+    }
+
+    mutating func restart(slotsMoved: Int) {
+        self = MasterFlush(round: 1, slotsMovedBefore: slotsMoved, isWaitTold: isWaitTold)
+    }
 }
 
 /// What is different if the target's masters may change: a Redis Cluster, or what sentinels watch.
@@ -75,7 +87,10 @@ extension Core {
         if nodes.nextAdvance != .max {
             reactor.setTimer(Timer.cluster, after: max(0, nodes.nextAdvance - reactor.now))
         }
-        if masterFlush.round > 0 { resumeBlockedFlows() }
+        // Replies resume them, too.
+        if masterFlush.round > 0, masterFlush.pending == 0, reactor.now >= masterFlush.retryAt {
+            resumeBlockedFlows()
+        }
     }
 
     /// Called every 100 ms: the sentinels may have another master.
@@ -144,7 +159,7 @@ extension Core {
             sweepCursor = Array("0".utf8)
         case .flush:
             masterFlush.pending -= 1
-            masterFlush.isUpset = true
+            masterFlush.upset(now: reactor.now)
         case .entry where isRecord:
             let flow = flow(Int(command.flow))
             flow.settle(nextLSN: 0)
@@ -253,6 +268,8 @@ extension Core {
     func flushMasters(
         _ record: JournalRecord, _ context: RecordContext
     ) throws(DecodeError) -> Bool {
+        // What is in flight may be another flush, of which all that is awaited here is not.
+        guard masterFlush.round > 0 || nodes.isQuiet else { return false }
         guard masterFlush.pending == 0, reactor.now >= masterFlush.retryAt else { return false }
         let isOfSlots = journalWriter.match(record).rule == .flushSlots
         if masterFlush.told > 0, masterFlush.told == masterFlush.masters.count,
@@ -269,14 +286,14 @@ extension Core {
             || masterFlush.slotsMovedBefore != nodes.slotsMoved
         {
             journalWriter.forgetFlushes()
-            masterFlush = MasterFlush(round: 1, slotsMovedBefore: nodes.slotsMoved)
+            masterFlush.restart(slotsMoved: nodes.slotsMoved)
         }
         guard nodes.isQuiet || masterFlush.told > 0 else { return false }
         if masterFlush.masters.isEmpty { masterFlush.masters = nodes.mastersToFlush }
         while masterFlush.told < masterFlush.masters.count {
             let node = masterFlush.masters[masterFlush.told]
             guard node.state == .ready else {
-                masterFlush.isUpset = true
+                masterFlush.upset(now: reactor.now)
                 return false
             }
             let outcome: RecordOutcome
@@ -307,13 +324,24 @@ extension Core {
             if masterFlush.cursor == MasterFlush.start { masterFlush.told += 1 }
             return
         }
-        masterFlush.isUpset = true
-        masterFlush.retryAt = reactor.now + MasterFlush.retryNanoseconds
-        guard !isRedirected else { return nodes.wantTopology() }
+        masterFlush.upset(now: reactor.now)
+        guard !isRedirected else {
+            tellWaitOfFlush()
+            return nodes.wantTopology()
+        }
         fail(
             .interrupted,
             "a master of the target refused to be flushed, so it may hold what the source deleted: "
                 + "\(refusal); allow +flushall, and for flushSlots +eval +scan +unlink, to this user and "
                 + "run again")
+    }
+
+    private func tellWaitOfFlush() {
+        guard !masterFlush.isWaitTold, masterFlush.told < masterFlush.masters.count else { return }
+        masterFlush.isWaitTold = true
+        targetNotices.append(
+            "a flush of the source waits for \(masterFlush.masters[masterFlush.told].name), and all "
+                + "flows with it: \(refusal); if no slot is being moved, see redis-cli --cluster check"
+        )
     }
 }

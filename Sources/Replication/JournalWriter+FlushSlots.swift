@@ -58,10 +58,10 @@ extension JournalWriter {
     }
 
     /// Our own keys stay: values are built there. A key whose slot is on its way to this server cannot be
-    /// deleted yet; then all is to be done again.
+    /// deleted yet, nor any on one that is a replica by now: then all is to be done again.
     /// A call computes 500 slots, which takes a target two to three milliseconds. A master of a cluster may
     /// know before that it has none of them, if it tells.
-    private static let flushSlotsScript: StaticString = """
+    static let flushSlotsScript: StaticString = """
         local flushed = {}
         for place = 2, #ARGV, 2 do
             for slot = tonumber(ARGV[place]), tonumber(ARGV[place + 1]) do flushed[slot] = true end
@@ -100,7 +100,9 @@ extension JournalWriter {
             if string.sub(key, 1, 10) ~= 'df2redis:{' and flushed[slot(key)] then
                 local reply = redis.pcall('UNLINK', key)
                 local refusal = type(reply) == 'table' and reply.err
-                if refusal and string.find(refusal, 'attempted to', 1, true) then
+                local waits = refusal
+                    and (find(refusal, 'attempted to', 1, true) or find(refusal, 'READONLY', 1, true))
+                if waits then
                     return redis.error_reply('TRYAGAIN ' .. refusal)
                 elseif refusal then
                     return reply

@@ -251,11 +251,10 @@ import Testing
     func copiesOfPFMERGEAreNoConflict(isKept: Bool) throws {
         let names = isKept ? (0..<20).map { "merged:\(2 * $0 + 1)" } : ["other"]
         var foreign = ForeignKeys(keys: names.map { StateKey(0, $0) }, seed: 5)
-        let flows = 0..<8
         let run = try RecordedRun(
             "migrate",
-            source: .emulated(EmulationOptions(release: .v1_40, flowCount: flows.count)),
-            faults: flows.map { Fault(.stall(milliseconds: 1000), at: .flow($0, byte: 1)) },
+            source: .emulated(EmulationOptions(release: .v1_40, flowCount: 8)),
+            faults: RecordedRun.holdingFlows(8),
             arguments: ["--conflict", "skip"],
             beforeStart: { source in
                 try source.execute("SET other v")
@@ -266,8 +265,11 @@ import Testing
             },
             prepare: { _, target, _ in try foreign.write(to: target) })
         // All copies have come before the target answers to any.
-        for flow in flows { #expect(run.waitUntilRead(bytes: 1, flow: flow)) }
-        try run.target.client().call("CLIENT", "PAUSE", "2000", "WRITE")
+        try run.waitUntilFlowsAreHeld()
+        let client = try run.target.client()
+        try client.call("CLIENT", "PAUSE", "1500", "WRITE")
+        #expect(try client.call("DBSIZE").integer == Int64(names.count))
+        run.releaseFlows()
         let outcome = try run.waitForEnd()
         #expect(outcome.exitCode == 0, "\(outcome)")
         try foreign.expectUntouched(on: run.target)

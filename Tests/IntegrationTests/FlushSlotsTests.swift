@@ -50,6 +50,29 @@ import Testing
         #expect(run.complaints == [])
     }
 
+    /// One flush may follow another whose reply has not come.
+    @Test(arguments: [1, 3])
+    func flushesFollowEachOther(cores: Int) throws {
+        let run = try run("delete", cores, nil)
+        for _ in 0..<3 {
+            for name in Self.names { try Self.execute(run, "SET", name, "v") }
+            try run.target.client().call("CLIENT", "PAUSE", "300", "WRITE")
+            try Self.execute(run, "FLUSHALL")
+            try Self.execute(run, "DFLYCLUSTER", "FLUSHSLOTS", "0", "16383")
+            try Self.execute(run, "SET", "left", "v")
+            try Self.execute(run, "DFLYCLUSTER", "FLUSHSLOTS", "0", "1")
+            try Self.execute(run, "DFLYCLUSTER", "FLUSHSLOTS", "2", "2")
+            try Self.execute(run, "FLUSHDB")
+            try Self.execute(run, "SET", "last", "v")
+        }
+        try run.waitUntilAcknowledged()
+        run.interrupt()
+        #expect(try run.waitForEnd().exitCode == 143)
+        #expect(try Set(run.targetState().keys) == [StateKey(0, "last")])
+        // As many of each flow as were read.
+        _ = try run.report()
+    }
+
     /// Keys whose slot is on its way to another master are deleted when it has arrived.
     @Test func anOpenSlotIsWaitedFor() throws {
         let cluster = try RedisCluster()
@@ -95,8 +118,9 @@ import Testing
     @Test func duringTheFullSyncTheRunEnds() throws {
         let run = try run(
             "delete", 1, nil,
-            faults: (0..<3).map { Fault(.stall(milliseconds: 500), at: .flow($0, byte: 1)) })
+            faults: RecordedRun.holdingFlows(3))
         try Self.execute(run, "DFLYCLUSTER", "FLUSHSLOTS", "0", "16383")
+        run.releaseFlows()
         let outcome = try run.waitForEnd()
         #expect(outcome.exitCode == 1, "\(outcome)")
         #expect(outcome.standardError.contains("flushed during the full sync"), "\(outcome)")
@@ -126,7 +150,7 @@ import Testing
         if faults.isEmpty {
             try run.waitUntilAcknowledgedFirst()
         } else {
-            for flow in 0..<3 { #expect(run.waitUntilRead(bytes: 1, flow: flow)) }
+            try run.waitUntilFlowsAreHeld()
         }
         return run
     }

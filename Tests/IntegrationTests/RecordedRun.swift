@@ -167,10 +167,30 @@ final class RecordedRun {
         }
     }
 
-    /// Waits until a flow has sent so much; false if that does not happen.
-    func waitUntilRead(bytes: Int, flow: Int = 0) -> Bool {
+    /// Faults that hold each flow at its first byte, for ten seconds or until `releaseFlows`.
+    static func holdingFlows(_ count: Int) -> [Fault] {
+        (0..<count).map { Fault(.stall(milliseconds: 10_000), at: .flow($0, byte: 1)) }
+    }
+
+    func waitUntilFlowsAreHeld() throws {
+        for flow in 0..<source.flowCount {
+            try wait(30, "flow \(flow) was not begun") { _ in
+                usleep(1000)
+                return source.bytesSent(flow: flow) >= 1
+            }
+        }
+    }
+
+    func releaseFlows() {
+        for flow in 0..<source.flowCount {
+            source.perform(.stall(milliseconds: 0), onFlow: flow)
+        }
+    }
+
+    /// Waits until flow 0 has sent so much; false if that does not happen.
+    func waitUntilRead(bytes: Int) -> Bool {
         let deadline = Date(timeIntervalSinceNow: 30)
-        while source.bytesSent(flow: flow) < bytes {
+        while source.bytesSent(flow: 0) < bytes {
             guard program.isRunning, Date() < deadline else { return false }
             usleep(5000)
         }

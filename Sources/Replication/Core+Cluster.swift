@@ -272,12 +272,14 @@ extension Core {
         guard masterFlush.round > 0 || nodes.isQuiet else { return false }
         guard masterFlush.pending == 0, reactor.now >= masterFlush.retryAt else { return false }
         let isOfSlots = journalWriter.match(record).rule == .flushSlots
+        let hasSteps = isOfSlots || nodes.isCluster
         if masterFlush.told > 0, masterFlush.told == masterFlush.masters.count,
             !masterFlush.isUpset, masterFlush.slotsMovedBefore == nodes.slotsMoved
         {
             masterFlush.round += 1
             guard masterFlush.round <= (nodes.isCluster ? 2 : 1) else {
                 masterFlush = MasterFlush()
+                if hasSteps { logFlush { (log) throws(SystemError) in try log.done() } }
                 return true
             }
             masterFlush.masters = []
@@ -285,6 +287,10 @@ extension Core {
         } else if masterFlush.round == 0 || masterFlush.isUpset
             || masterFlush.slotsMovedBefore != nodes.slotsMoved
         {
+            if masterFlush.round == 0, hasSteps {
+                logFlush { (log) throws(SystemError) in try log.begun(record) }
+                guard !isLeaving else { return false }
+            }
             journalWriter.forgetFlushes()
             masterFlush.restart(slotsMoved: nodes.slotsMoved)
         }
@@ -334,6 +340,37 @@ extension Core {
             "a master of the target refused to be flushed, so it may hold what the source deleted: "
                 + "\(refusal); allow +flushall, and for flushSlots +eval +scan +unlink, to this user and "
                 + "run again")
+    }
+
+    func openFlushLog() {
+        guard let directory = settings.stateDirectory else { return }
+        do throws(SystemError) {
+            flushLog = try FlushLog(directory: directory)
+        } catch {
+            return failFlushLog(error)
+        }
+        guard let left = flushLog?.left, !left.isEmpty else { return }
+        targetNotices.append(
+            "it may hold keys that the source had deleted: an earlier run was interrupted in "
+                + "\(left.joined(separator: ", ")), and no full sync removes them; empty it, or "
+                + "compare both sides, and delete \(FlushLog.fileName) in the state directory")
+    }
+
+    private func logFlush(_ body: (inout FlushLog) throws(SystemError) -> Void) {
+        guard flushLog != nil else { return }
+        do throws(SystemError) {
+            try body(&flushLog!)
+        } catch {
+            failFlushLog(error)
+        }
+    }
+
+    private func failFlushLog(_ error: SystemError) {
+        flushLog = nil
+        fail(
+            .interrupted,
+            "cannot write \(FlushLog.fileName) in the state directory: \(error); make room and run "
+                + "again")
     }
 
     private func tellWaitOfFlush() {

@@ -70,6 +70,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
     var sourceDatabases: [Int] = []
     var startedAt: Int64 = 0
     var masterFlush = MasterFlush()
+    var flushLog: FlushLog?
     var targetNotices: [String] = []
     /// Once a run: the target refuses to remove elements whose expiry has come.
     var toldOfRefusedRemoval = false
@@ -185,6 +186,7 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         reactor.setTimer(Timer.tick, after: tickNanoseconds)
         if index == 0 {
             openRepairLog()
+            openFlushLog()
             checkElementTimers()
         }
         do throws(SystemError) {

@@ -153,7 +153,8 @@ final class RecordedRun {
         try wait(0, "ended too early") { _ in program.isRunning }
     }
 
-    private func wait(
+    /// Asks again and again, and gives each time up to 200 ms.
+    func wait(
         _ timeoutSeconds: Int, _ what: String, _ isDone: (Int) -> Bool
     ) throws {
         let deadline = Date(timeIntervalSinceNow: Double(timeoutSeconds))

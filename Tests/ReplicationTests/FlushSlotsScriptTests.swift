@@ -5,7 +5,7 @@ import Testing
 @testable import Replication
 
 /// The script that deletes the keys of slots, on every kind of target. That it is right about slots is
-/// shown by `FlushSlotsTests` of IntegrationTests.
+/// shown by `FlushTests` of IntegrationTests.
 @Suite struct FlushSlotsScriptTests {
     @Test(arguments: TargetServer.available)
     func whatARefusalMeans(_ kind: TargetServer) throws {

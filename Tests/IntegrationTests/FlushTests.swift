@@ -4,8 +4,47 @@ import Foundation
 import TestSupport
 import Testing
 
-/// DFLYCLUSTER FLUSHSLOTS of the source, and what `flushSlots` makes of it.
-@Suite(.serialized) struct FlushSlotsTests {
+/// Flushes of the source that take several steps on the target: those of slots (`flushSlots`), and those
+/// of a cluster.
+@Suite(.serialized) struct FlushTests {
+    /// A run that was killed between two masters has left one of them full: the next run says so.
+    @Test func oneThatWasInterruptedIsTold() throws {
+        let cluster = try RedisCluster()
+        let killed = try run("report", 1, cluster)
+        let clients = try cluster.servers.prefix(3).map { try $0.client() }
+        try clients[1].call("CLIENT", "PAUSE", "60000", "WRITE")
+        try Self.execute(killed, "FLUSHALL")
+        try killed.wait(30, "the other masters are not flushed") { _ in
+            let sizes = [clients[0], clients[2]].map { try? $0.call("DBSIZE").integer }
+            usleep(1000)
+            return sizes == [0, 0]
+        }
+        killed.interrupt(with: SIGKILL)
+        #expect(try killed.waitForEnd().exitCode != 0)
+        try clients[1].call("CLIENT", "UNPAUSE")
+
+        let log = "flushes.log"
+        let line = try String(
+            contentsOfFile: "\(killed.stateDirectoryPath)/\(log)", encoding: .utf8)
+        let next = try RecordedRun(
+            "replicate", source: .emulated(EmulationOptions(release: .v1_40, flowCount: 3)),
+            movingTarget: cluster,
+            prepare: { _, _, directory in
+                try line.write(toFile: directory.file(log), atomically: true, encoding: .utf8)
+            })
+        try next.waitUntilAcknowledgedFirst()
+        // Whole, it takes along what the other one left.
+        try Self.execute(next, "FLUSHALL")
+        try next.waitUntilAcknowledged()
+        next.interrupt()
+        let outcome = try next.waitForEnd()
+        #expect(outcome.exitCode == 143, "\(outcome)")
+        #expect(outcome.standardError.contains("interrupted in FLUSHALL"), "\(outcome)")
+        #expect(
+            try String(contentsOfFile: "\(next.stateDirectoryPath)/\(log)", encoding: .utf8)
+                .hasSuffix("\ndone\n"))
+    }
+
     /// `delete`: what the source has deleted goes, once all that came before is written and before
     /// anything that comes behind; and nothing else does: no other slots, no other database, no key of
     /// ours. On one server and on all masters of a cluster.

@@ -87,10 +87,6 @@ extension Core {
         if nodes.nextAdvance != .max {
             reactor.setTimer(Timer.cluster, after: max(0, nodes.nextAdvance - reactor.now))
         }
-        // Replies resume them, too.
-        if masterFlush.round > 0, masterFlush.pending == 0, reactor.now >= masterFlush.retryAt {
-            resumeBlockedFlows()
-        }
     }
 
     /// Called every 100 ms: the sentinels may have another master.
@@ -109,6 +105,8 @@ extension Core {
     func watchNodes() {
         guard nodes.mayMove else { return }
         nodes.watch()
+        // Replies move a flush on; what else it may wait for does not tell when it is there.
+        if masterFlush.round > 0 { resumeBlockedFlows() }
         guard entries == nil, !isLeaving, reactor.now - startedAt > Core.beginLimitNanoseconds
         else {
             return
@@ -347,7 +345,7 @@ extension Core {
         do throws(SystemError) {
             flushLog = try FlushLog(directory: directory)
         } catch {
-            return failFlushLog(error)
+            return failLog(FlushLog.fileName, error)
         }
         guard let left = flushLog?.left, !left.isEmpty else { return }
         targetNotices.append(
@@ -361,16 +359,9 @@ extension Core {
         do throws(SystemError) {
             try body(&flushLog!)
         } catch {
-            failFlushLog(error)
+            flushLog = nil
+            failLog(FlushLog.fileName, error)
         }
-    }
-
-    private func failFlushLog(_ error: SystemError) {
-        flushLog = nil
-        fail(
-            .interrupted,
-            "cannot write \(FlushLog.fileName) in the state directory: \(error); make room and run "
-                + "again")
     }
 
     private func tellWaitOfFlush() {

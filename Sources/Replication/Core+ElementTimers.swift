@@ -129,9 +129,6 @@ extension Core {
 
     private func failElementTimers(_ error: SystemError) {
         journalWriter.elementExpiries.timers = nil
-        fail(
-            .interrupted,
-            "cannot write \(ElementTimers.fileName) in the state directory: \(error); make room and "
-                + "run again")
+        failLog(ElementTimers.fileName, error)
     }
 }

@@ -68,7 +68,7 @@ extension Core {
                 }
             }
         } catch {
-            failLog(error)
+            failRepairLog(error)
         }
     }
 
@@ -258,7 +258,7 @@ extension Core {
                 try body(&log!)
             }
         } catch {
-            failLog(error)
+            failRepairLog(error)
         }
     }
 
@@ -269,16 +269,13 @@ extension Core {
                 log = try RepairLog(directory: directory)
             }
         } catch {
-            failLog(error)
+            failRepairLog(error)
         }
     }
 
-    private func failLog(_ error: SystemError) {
+    private func failRepairLog(_ error: SystemError) {
         shared.repairLog.with { $0 = nil }
-        fail(
-            .interrupted,
-            "cannot write \(RepairLog.fileName) in the state directory: \(error); make room and "
-                + "run again")
+        failLog(RepairLog.fileName, error)
     }
 
     // MARK: Records of keys under repair

@@ -409,6 +409,13 @@ final class Core: ReactorOwner, CoreBody, @unchecked Sendable {
         leave()
     }
 
+    /// The run ends, since what must be on disk is not.
+    func failLog(_ fileName: String, _ error: SystemError) {
+        fail(
+            .interrupted,
+            "cannot write \(fileName) in the state directory: \(error); make room and run again")
+    }
+
     /// The control connection has ended.
     func sourceIsLeft() {
         guard !isSourceLeft else { return }

@@ -11,7 +11,8 @@ struct FlushLog: ~Copyable {
 
     private var log: StateLog
     /// Commands that earlier runs have begun and not done, oldest first.
-    let left: [String]
+    private(set) var left: [String]
+    private var isWholeBegun = false
 
     init(directory: String) throws(SystemError) {
         var content: [UInt8] = []
@@ -27,11 +28,15 @@ struct FlushLog: ~Copyable {
             {
                 open.append(command.withByteView { $0.printable(limit: 64) })
             } else if parts == ["done"], let command = open.popLast() {
-                // It takes along whatever an earlier one has left.
-                if command.uppercased().hasPrefix("FLUSHALL") { open = [] }
+                if isWhole(command) { open = [] }
             }
         }
         return open
+    }
+
+    /// Whether it takes along whatever an earlier one has left.
+    private static func isWhole(_ command: String) -> Bool {
+        command.uppercased().hasPrefix("FLUSHALL")
     }
 
     /// On the device when it returns.
@@ -42,6 +47,7 @@ struct FlushLog: ~Copyable {
             if !command.isEmpty { command.append(UInt8(ascii: " ")) }
             command += argument.array()
         }
+        isWholeBegun = FlushLog.isWhole(command.withByteView { $0.printable() })
         try log.append("begun \(record.database) \(record.transactionID) ")
         try log.append(hex: command)
         try log.append("\n")
@@ -49,6 +55,9 @@ struct FlushLog: ~Copyable {
     }
 
     mutating func done() throws(SystemError) {
+        if isWholeBegun { left = [] }
+        // So that the file does not grow with each flush.
+        guard !left.isEmpty else { return try log.erase() }
         try log.append("done\n")
         try log.write(mustReachDevice: false)
     }

@@ -26,17 +26,37 @@ import Testing
 
     @Test func itIsReadAsItIsWritten() throws {
         let directory = try TemporaryDirectory()
-        let words = ["DFLYCLUSTER", "FLUSHSLOTS", "0", "5"]
-        let record = try TestRecord(words.map { Array($0.utf8) })
+        let flush = "DFLYCLUSTER FLUSHSLOTS 0 5"
         do {
             var log = try FlushLog(directory: directory.path)
-            try log.begun(record.record())
+            try begin(flush, &log)
         }
         do {
             var log = try FlushLog(directory: directory.path)
-            #expect(log.left == ["DFLYCLUSTER FLUSHSLOTS 0 5"])
+            #expect(log.left == [flush])
+            try begin(flush, &log)
             try log.done()
         }
-        #expect(try FlushLog(directory: directory.path).left == [])
+        #expect(
+            try FlushLog(directory: directory.path).left == [flush])
+    }
+
+    /// Flushes that are done leave nothing, nor does what a whole one has taken along.
+    @Test func itDoesNotGrow() throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.file(FlushLog.fileName)
+        try "begun 3 7 464c5553484442\n".write(toFile: path, atomically: true, encoding: .utf8)
+        var log = try FlushLog(directory: directory.path)
+        for command in ["flushall", "FLUSHDB", "FLUSHDB"] {
+            try begin(command, &log)
+            try log.done()
+            #expect(try String(contentsOfFile: path, encoding: .utf8) == "", "\(command)")
+        }
+    }
+
+    private func begin(_ command: String, _ log: inout FlushLog) throws {
+        let words = try TestRecord(command.split(separator: " ").map { Array($0.utf8) })
+        // The record is a view.
+        try withExtendedLifetime(words) { try log.begun($0.record()) }
     }
 }
